@@ -1,0 +1,104 @@
+"""
+The errors that loopcron raises, all of them while configuring or by misuse of the life cycle.
+
+    LoopcronError
+    ├── ConfigError (ValueError)             a field of a job, policy, transport or scheduler
+    │   ├── ScheduleError                    a schedule that cannot be made
+    │   └── DuplicateJobError                a name that is taken
+    ├── UnknownJobError (LookupError)        a name that nobody added
+    ├── LifecycleError (RuntimeError)        started twice, or called from another thread
+    │   └── SchedulerClosedError             used while stopping or when not running
+    └── TransportError                       what a transport raises instead of a response
+
+Inside a tick nothing is raised: there it is an outcome (``_outcomes``). ``TransportError`` is the one that a run
+meets, and the run's fence turns it into an outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, final
+
+
+class LoopcronError(Exception):
+    """The root of all errors that loopcron raises."""
+
+
+class ConfigError(LoopcronError, ValueError):
+    """
+    A setting that cannot work; the message names the field, the value and what would do.
+
+    Args:
+        field: The setting as its user writes it, such as ``timeout``.
+        value: What was given; shown by its ``repr``, cut to 80 characters.
+        remedy: What would be accepted.
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        super().__init__(f"{field}={_shown(value)}: {remedy}")
+        self.field: Final = field
+
+
+class ScheduleError(ConfigError):
+    """A schedule that cannot be made from what was given."""
+
+
+@final
+class DuplicateJobError(ConfigError):
+    """A job of this name is there already; a name is also the job's key in the ledger."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("name", name, "is taken; give every job a name of its own, or remove the other one first")
+
+
+@final
+class UnknownJobError(LoopcronError, LookupError):
+    """No job of this name was added."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(f"name={_shown(name)}: no such job; known jobs: {listed}")
+
+
+class LifecycleError(LoopcronError, RuntimeError):
+    """A scheduler was used in a way its present state does not allow."""
+
+
+@final
+class SchedulerClosedError(LifecycleError):
+    """The scheduler is stopping, or is not running, and so cannot do what was asked."""
+
+
+TransportCode = Literal[
+    "refused", "reset", "closed", "protocol", "tls", "resolve", "unreachable", "no_address", "token", "path", "internal"
+]
+
+
+@final
+class TransportError(LoopcronError):
+    """
+    An attempt that brought no response back, told by a code of a fixed small set.
+
+    It never carries the text or the chain of a client library's exception, because those can show the
+    request's headers and with them the token.
+
+    Args:
+        code: ``refused`` (nobody listens), ``reset`` and ``closed`` (the peer went away), ``protocol`` (the answer is
+            not HTTP/1.1), ``tls``, ``resolve`` (the host name), ``unreachable``, ``no_address`` (no base URL is
+            known), ``token`` (the token's callable failed or gave nothing usable), ``path`` (outside the origin),
+            ``internal`` (a fault of the transport).
+        started: False only where the request provably did not reach an application, so that sending it again
+            cannot run anything twice.
+    """
+
+    def __init__(self, code: TransportCode, *, started: bool = True) -> None:
+        super().__init__(code)
+        self.code: Final[TransportCode] = code
+        self.started: Final = started
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's broken __repr__ must not replace our message
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,407 @@
+"""
+The records that cross the timetable's border: facts that it is told, actions that it asks for, events for observers.
+
+All are named tuples: a frozen dataclass costs three times as much to make, and a fire makes several. Slots and
+instants are integer milliseconds from the epoch in UTC; the ``..._at`` properties give them as aware datetimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from loopcron._instants import from_ms
+from loopcron._outcomes import Outcome, Reason
+from loopcron._policies import Policy
+from loopcron._schedules import Schedule
+
+# --- the ledger's part: what it is asked, and its answers
+
+
+class Register(NamedTuple):
+    """Action: make the job's row if there is none."""
+
+    job: str
+    slot: int
+    """When it was asked for; it orders the action and means nothing to the ledger."""
+    watermark: int | None
+    """A new row's watermark; None: the store's own now."""
+
+
+class Claim(NamedTuple):
+    """Action: ask for the right to run the slot."""
+
+    job: str
+    slot: int
+    claim_id: str
+    """Unique per claim; asking again with the same one gets the same answer."""
+
+
+class Finish(NamedTuple):
+    """Action: write the outcome of a slot that was won."""
+
+    job: str
+    slot: int
+    fence: int
+    outcome: Outcome
+
+
+class Won(NamedTuple):
+    """Answer: the slot is yours to run."""
+
+    fence: int
+    """Rises with every claim that is won, so that an endpoint can refuse a late predecessor."""
+
+
+class Lost(NamedTuple):
+    """Answer: the slot is at or below the watermark; somebody else ran it or passed it."""
+
+    watermark: int
+
+
+Answer = Won | Lost
+
+
+# --- facts: what the timetable is told
+
+
+class Added(NamedTuple):
+    """A job was added."""
+
+    job: str
+    schedule: Schedule
+    policy: Policy
+    paused: bool = False
+
+
+class Removed(NamedTuple):
+    """A job was removed."""
+
+    job: str
+
+
+class Paused(NamedTuple):
+    """A job was paused."""
+
+    job: str
+
+
+class Resumed(NamedTuple):
+    """A job was resumed."""
+
+    job: str
+
+
+class Triggered(NamedTuple):
+    """Somebody wants a job to run now."""
+
+    job: str
+    key: str
+
+
+class Registered(NamedTuple):
+    """The ledger was asked to register these jobs; None: it could not be asked."""
+
+    jobs: Sequence[str]
+    watermarks: Sequence[int] | None
+
+
+class Answered(NamedTuple):
+    """The ledger answered these claims; None: it could not be asked."""
+
+    claims: Sequence[Claim]
+    answers: Sequence[Answer] | None
+
+
+class AttemptEnded(NamedTuple):
+    """An attempt is over."""
+
+    run_id: int
+    outcome: Outcome | None
+    """None: it was cut by the cancellation that the timetable had asked for."""
+    exception: BaseException | None = None
+
+
+class Stepped(NamedTuple):
+    """The wall clock moved against the monotonic one by this many milliseconds, either way."""
+
+    by_ms: int
+
+
+class Stopping(NamedTuple):
+    """The scheduler stops; runs may go on for this long."""
+
+    drain_ms: int
+
+
+Fact = (
+    Added
+    | Removed
+    | Paused
+    | Resumed
+    | Triggered
+    | Registered
+    | Answered
+    | AttemptEnded
+    | Stepped
+    | Stopping
+)
+
+
+# --- actions: what the timetable asks for, besides Register, Claim and Finish
+
+
+class Start(NamedTuple):
+    """Action: start an attempt."""
+
+    job: str
+    slot: int
+    run_id: int
+    attempt: int
+    reason: Reason
+    fence: int
+    deadline: int | None
+    key: str | None
+    """Of a manual run; None: it follows from job and slot."""
+
+
+CancelledBy = Literal["timeout", "shutdown", "remove"]
+
+
+class Cancel(NamedTuple):
+    """Action: cut the run's attempt."""
+
+    job: str
+    slot: int
+    run_id: int
+    by: CancelledBy
+
+
+class Abandon(NamedTuple):
+    """Action: wait for the run no longer; its slot has its outcome."""
+
+    job: str
+    slot: int
+    run_id: int
+
+
+class More(NamedTuple):
+    """Action: let other tasks run, then poll again at once: more is due at this very now."""
+
+    job: str
+    slot: int
+
+
+# --- events: what observers are told
+
+
+class Settled(NamedTuple):
+    """A slot, a range of slots, or a manual run has its outcome."""
+
+    job: str
+    slot: int
+    """The slot; the last one of a range."""
+    outcome: Outcome
+    reason: Reason
+    attempt: int
+    """How many attempts were made; 0 if it never started."""
+    started: int | None
+    """When the first attempt started."""
+    ended: int
+    """When the outcome was known."""
+    failures: int
+    """Consecutive failed runs of the job, this one included."""
+    fence: int = 0
+    key: str | None = None
+    """Of a manual run; None: it follows from job and slot."""
+    exception: BaseException | None = None
+    """What the job raised, for this delivery only: history and `repr` never hold it, nor do its frames live on."""
+
+    @property
+    def slot_at(self) -> datetime:
+        """The slot as an aware datetime in UTC."""
+        return from_ms(self.slot)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the run took over all attempts; None if it never started."""
+        return None if self.started is None else (self.ended - self.started) / 1000
+
+    @property
+    def late_seconds(self) -> float | None:
+        """How long after its slot the run started; None if it never started."""
+        return None if self.started is None else (self.started - self.slot) / 1000
+
+    def __repr__(self) -> str:
+        return f"Settled(job={self.job!r}, slot_at={self.slot_at}, outcome={self.outcome!r}, reason={self.reason!r})"
+
+
+class RunStarted(NamedTuple):
+    """An attempt begins."""
+
+    job: str
+    slot: int
+    attempt: int
+    reason: Reason
+
+
+class AttemptFailed(NamedTuple):
+    """An attempt failed and will be repeated within its run."""
+
+    job: str
+    slot: int
+    attempt: int
+    outcome: Outcome
+    retry_ms: int
+
+
+class RunStuck(NamedTuple):
+    """A run swallows its cancellation and is no longer waited for."""
+
+    job: str
+    slot: int
+    run_id: int
+
+
+class RunUnstuck(NamedTuple):
+    """A run that was given up as stuck has ended after all."""
+
+    job: str
+    slot: int
+    run_id: int
+
+
+class JobParked(NamedTuple):
+    """The job's schedule, or loopcron itself, failed; the job is asked again later and the others go on."""
+
+    job: str
+    slot: int
+    """When it happened."""
+    error: str
+    retry_ms: int
+    exception: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"JobParked(job={self.job!r}, error={self.error!r}, retry_ms={self.retry_ms})"
+
+
+class JobUnparked(NamedTuple):
+    """A parked job works again."""
+
+    job: str
+    slot: int
+
+
+class JobEnded(NamedTuple):
+    """The job's schedule names no further slot."""
+
+    job: str
+    slot: int
+    """When that was seen."""
+    last: int | None
+    """Its last slot, if it ever had one."""
+    served: bool
+    """False: it had none left when it was added, so that it never runs."""
+
+
+class JobPaused(NamedTuple):
+    """The job was paused."""
+
+    job: str
+    slot: int
+
+
+class JobResumed(NamedTuple):
+    """The job was resumed."""
+
+    job: str
+    slot: int
+
+
+class ClockStepped(NamedTuple):
+    """The wall clock was set; after a step back every job waits until it passes the job's last slot again."""
+
+    job: str
+    slot: int
+    by_ms: int
+
+
+class SchedulerStarted(NamedTuple):
+    """The scheduler runs."""
+
+    jobs: tuple[str, ...]
+    ledger: str
+    pid: int
+
+
+class SchedulerStopping(NamedTuple):
+    """Nothing new is started any more."""
+
+    drain_seconds: float
+
+
+class SchedulerStopped(NamedTuple):
+    """All runs are over or given up."""
+
+
+class SchedulerDisabled(NamedTuple):
+    """The scheduler was entered with ``enabled=False`` and starts nothing."""
+
+    jobs: tuple[str, ...]
+
+
+class LedgerFailed(NamedTuple):
+    """The ledger could not be asked."""
+
+    call: str
+    error: str
+
+
+class ObserverFailed(NamedTuple):
+    """An observer raised or was slow; disabled after three times."""
+
+    observer: str
+    problem: str
+    disabled: bool
+
+
+class InternalFault(NamedTuple):
+    """A fault of loopcron itself, or of the clock it was given; the loop goes on."""
+
+    where: str
+    error: str
+    exception: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"InternalFault(where={self.where!r}, error={self.error!r})"
+
+
+Report = (
+    Settled
+    | RunStarted
+    | AttemptFailed
+    | RunStuck
+    | RunUnstuck
+    | JobParked
+    | JobUnparked
+    | JobEnded
+    | JobPaused
+    | JobResumed
+    | ClockStepped
+)
+"""The events that come out of the timetable."""
+
+Event = (
+    Report
+    | SchedulerStarted
+    | SchedulerStopping
+    | SchedulerStopped
+    | SchedulerDisabled
+    | LedgerFailed
+    | ObserverFailed
+    | InternalFault
+)
+"""All that an observer is told."""
+
+Action = Register | Claim | Finish | Start | Cancel | Abandon | More | Report

@@ -1,0 +1,69 @@
+"""
+Instants and durations: aware datetimes and timedeltas outside, whole milliseconds inside.
+
+Integers because slots are compared and added for years: 0.1 s three times is not 0.3 s. Nothing here knows "now".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from loopcron._errors import ConfigError
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+SECOND_MS: Final = 1_000
+HOUR_MS: Final = 3_600_000
+LONGEST: Final = timedelta(days=3653)
+
+
+def to_ms(instant: datetime) -> int:
+    """Return the whole milliseconds from the epoch to *instant*, an aware datetime, rounded down."""
+    return (instant - EPOCH) // MILLISECOND
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Return the instant as an aware datetime in UTC."""
+    return EPOCH + milliseconds * MILLISECOND
+
+
+def iso(milliseconds: int) -> str:
+    """Return the instant in RFC 3339, in UTC with milliseconds: ``2026-03-29T01:00:00.000Z``."""
+    return from_ms(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def aware(field: str, value: object, error: type[ConfigError] = ConfigError) -> datetime:
+    """Return *value* if it is an aware datetime, else raise *error*, which names the *field*."""
+    if not isinstance(value, datetime):
+        raise error(field, value, "must be a datetime with a timezone, such as datetime(2026, 3, 1, tzinfo=UTC)")
+    if value.utcoffset() is None:
+        raise error(field, value, "has no timezone; say which one is meant, such as value.replace(tzinfo=UTC)")
+    return value
+
+
+def span_ms(
+    field: str,
+    value: object,
+    *,
+    least: timedelta = MILLISECOND,
+    error: type[ConfigError] = ConfigError,
+) -> int:
+    """
+    Return a duration in whole milliseconds.
+
+    Args:
+        field: The name that the message gives to the setting.
+        value: A timedelta from *least* to ten years. Numbers are refused, bools and infinities among them:
+            nobody can see whether they mean seconds or minutes.
+        least: The shortest that is accepted.
+        error: What to raise.
+    """
+    if not isinstance(value, timedelta):
+        raise error(field, value, "must be a timedelta, such as timedelta(minutes=15)")
+    if value < least or value > LONGEST:
+        raise error(field, value, f"must be between {least} and ten years")
+    milliseconds, rest = divmod(value, MILLISECOND)
+    if rest:
+        raise error(field, value, "must be whole milliseconds")
+    return milliseconds

@@ -1,0 +1,212 @@
+"""
+What became of a slot, as a closed union of frozen records, and the Run that is handed to a job.
+
+Every due slot ends in exactly one outcome. Texts in here are sanitised when the record is made: control characters
+escaped, length capped, nothing of a request or a response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal, final
+
+from loopcron._instants import from_ms, iso
+
+if TYPE_CHECKING:
+    from loopcron._http import Request, Response
+
+Blame = Literal["job", "endpoint", "transport", "ledger", "internal"]
+Reason = Literal["schedule", "catch_up", "start", "manual"]
+"""Why a run exists: its slot came; its slot had passed; the scheduler started; somebody asked for it."""
+SkipReason = Literal["overlap", "paused", "ledger", "no_address", "removed"]
+InterruptedBy = Literal["shutdown", "remove"]
+
+TEXT_LIMIT: Final = 300
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The job ran and did not say otherwise."""
+
+    status: int | None = None
+    """The HTTP status of an `HttpJob`'s response."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else holds the lock (HTTP 409): expected, and no failure."""
+
+    status: int | None = 409
+    """The HTTP status that said so."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run failed; the schedule goes on."""
+
+    blame: Blame
+    """Whose fault it was: the job's code, the endpoint's answer, the transport, the ledger, or loopcron itself."""
+    error: str
+    """What happened, in one printable line of at most 300 characters."""
+    status: int | None = None
+    """The HTTP status, where there was a response."""
+    started: bool = True
+    """False where the request provably did not reach an application."""
+    retry_after_seconds: float | None = None
+    """How long the endpoint asked to wait: the ``Retry-After`` of a 425, 429 or 503."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", printable(self.error))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """An attempt was cut at the run's deadline."""
+
+    after_seconds: float
+    """How long the run had taken, over all its attempts."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The slot, or the range of slots, was not run on purpose; `first` and `last` are None for one slot."""
+
+    reason: SkipReason
+    first: int | None = None
+    """The first slot of a range, in ms from the epoch."""
+    last: int | None = None
+    """The last slot of a range, in ms from the epoch."""
+    count: int | None = 1
+    """How many slots the range holds; None where counting them would take too long."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The slots of this range passed unserved and are not caught up."""
+
+    first: int
+    """The first slot, in ms from the epoch."""
+    last: int
+    """The last slot, in ms from the epoch."""
+    count: int | None
+    """How many slots the range holds; None where counting them would take too long."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The slot was run, or passed, by another replica."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The run was ended by the scheduler before it was done."""
+
+    by: InterruptedBy
+
+
+Outcome = Succeeded | Busy | Failed | TimedOut | Skipped | Missed | Taken | Interrupted
+OUTCOMES: Final = (Succeeded, Busy, Failed, TimedOut, Skipped, Missed, Taken, Interrupted)
+
+
+def printable(text: str) -> str:
+    """Return *text* on one line: what is not printable escaped, and cut to 300 characters."""
+    # str.isprintable is False for controls, ESC, U+2028/9 and the bidirectional marks: all that can forge a log line.
+    cut = text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 3] + "..."
+    if cut.isprintable():
+        return cut
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+    return safe if len(safe) <= TEXT_LIMIT else safe[: TEXT_LIMIT - 3] + "..."
+
+
+def error_text(error: BaseException) -> str:
+    """Return the type and message of a job's exception in one printable line; never fails, whatever its ``str``."""
+    name = type(error).__name__
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ is the job's fault and must stay one line of ours
+        message = "its message cannot be shown"
+    return printable(f"{name}: {message}" if message else name)
+
+
+@final
+class Run:
+    """
+    One execution of a job for one slot, as its body sees it.
+
+    Made by the scheduler for every attempt, and valid until the body returns.
+    """
+
+    __slots__ = ("_deadline", "_send", "_sleep", "_slot", "attempt", "fence", "job", "key", "reason")
+
+    def __init__(
+        self,
+        job: str,
+        slot: int,
+        *,
+        key: str,
+        attempt: int,
+        reason: Reason,
+        fence: int,
+        deadline: int | None,
+        send: Callable[[Run, Request], Awaitable[Response]],
+        sleep: Callable[[Run, float], Awaitable[None]],
+    ) -> None:
+        self.job: Final = job
+        self._slot = slot
+        self.key: Final = key
+        self.attempt: Final = attempt
+        self.reason: Final[Reason] = reason
+        self.fence: Final = fence
+        self._deadline = deadline
+        self._send = send
+        self._sleep = sleep
+
+    @property
+    def slot(self) -> datetime:
+        """The instant that the schedule named, aware, in UTC; of a manual run the instant it was asked for."""
+        return from_ms(self._slot)
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """When the run is cut, aware, in UTC; None if it has no timeout."""
+        return None if self._deadline is None else from_ms(self._deadline)
+
+    async def send(self, request: Request) -> Response:
+        """
+        Send *request* through the scheduler's transport, with the headers that name this run.
+
+        Adds ``Idempotency-Key`` and ``Loopcron-Job``, ``-Slot``, ``-Attempt``, ``-Reason`` and ``-Fence``. One
+        attempt, ended by the run's deadline through cancellation.
+
+        Raises:
+            TransportError: No response came back. Left alone, it becomes the run's outcome.
+        """
+        return await self._send(self, request)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait *seconds* (finite, 0 or more) on the scheduler's clock, so that a fake clock rules it."""
+        await self._sleep(self, seconds)
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers that `send` adds."""
+        return (
+            ("Idempotency-Key", self.key),
+            ("Loopcron-Job", self.job),
+            ("Loopcron-Slot", iso(self._slot)),
+            ("Loopcron-Attempt", str(self.attempt)),
+            ("Loopcron-Reason", self.reason),
+            ("Loopcron-Fence", str(self.fence)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Run {self.key} attempt {self.attempt}, {self.reason}>"

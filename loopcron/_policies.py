@@ -1,0 +1,208 @@
+"""
+What a job wants when the timetable meets trouble, and the tables that decide it.
+
+Every rule that is a choice stands here as data, indexed by (policy, state), so that the documentation can be
+rendered from what the code runs on. Nothing here knows slots, runs or "now".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from loopcron._errors import ConfigError
+from loopcron._instants import HOUR_MS, SECOND_MS, span_ms
+
+
+class Overlap(StrEnum):
+    """What becomes of a slot that is due while a run of the same job is alive."""
+
+    SKIP = "skip"
+    """The slot ends as ``Skipped("overlap")``."""
+    ALLOW = "allow"
+    """The slot runs beside the others."""
+
+
+class CatchUp(StrEnum):
+    """What becomes of the slots that passed unserved: while the process was down, asleep or late."""
+
+    SKIP = "skip"
+    """None of them runs."""
+    LATEST = "latest"
+    """The newest due slot runs, however late within ``catch_up_within``, if nothing ran within the grace."""
+
+
+class Verdict(StrEnum):
+    """What the tables answer."""
+
+    RUN = "run"
+    SKIP = "skip"
+    MISS = "miss"
+
+
+OVERLAP_TABLE: Final = {
+    # (policy, is a run of the job alive?)
+    (Overlap.SKIP, False): Verdict.RUN,
+    (Overlap.SKIP, True): Verdict.SKIP,
+    (Overlap.ALLOW, False): Verdict.RUN,
+    (Overlap.ALLOW, True): Verdict.RUN,
+}
+
+
+class Lateness(StrEnum):
+    """How late the newest due slot is, in the words the catch-up table is indexed by."""
+
+    WITHIN_GRACE = "within misfire_grace"
+    WITHIN_CATCH_UP = "within catch_up_within"
+    BEYOND = "beyond both"
+
+
+CATCH_UP_TABLE: Final = {
+    (CatchUp.SKIP, Lateness.WITHIN_GRACE): Verdict.RUN,
+    (CatchUp.SKIP, Lateness.WITHIN_CATCH_UP): Verdict.MISS,
+    (CatchUp.SKIP, Lateness.BEYOND): Verdict.MISS,
+    (CatchUp.LATEST, Lateness.WITHIN_GRACE): Verdict.RUN,
+    (CatchUp.LATEST, Lateness.WITHIN_CATCH_UP): Verdict.RUN,
+    (CatchUp.LATEST, Lateness.BEYOND): Verdict.MISS,
+}
+
+
+BLAMES: Final = ("job", "endpoint", "transport", "internal")
+REFUSED_BACKOFF: Final = (50, 5_000)
+"""First and longest wait, in ms, before an attempt whose request provably never started is repeated."""
+RETRY_AFTER_LIMIT: Final = 3
+"""How often one run obeys ``Retry-After``: an endpoint that always sends it must not keep a run going for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """
+    When a failed attempt is repeated within its run.
+
+    Even without it two kinds of failure are repeated, because that can run nothing twice: a request that provably
+    never started (back-off from 50 ms to 5 s), and a 425, 429 or 503 that carries ``Retry-After`` (at most three
+    times). A 409 never is: somebody else holds the lock. All attempts share the run's deadline, claim, fence and
+    idempotency key; when no time is left for another attempt, the last failure is the outcome.
+    """
+
+    attempts: int = 3
+    """How many attempts a run may make, the first one included; at least 2."""
+    backoff: timedelta = timedelta(seconds=1)
+    """The wait before the second attempt; it doubles each time. Between 1 ms and ten years."""
+    longest: timedelta = timedelta(minutes=1)
+    """The longest wait; not shorter than *backoff*."""
+    on: frozenset[int | str] = frozenset({"transport", 500, 502, 503, 504})
+    """HTTP statuses, and the blames ``job``, ``endpoint``, ``transport`` that stand for all their failures."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or not 2 <= self.attempts <= 100:
+            raise ConfigError("attempts", self.attempts, "must be a whole number from 2 to 100, the first one included")
+        if span_ms("backoff", self.backoff) > span_ms("longest", self.longest):
+            raise ConfigError("longest", self.longest, f"must not be shorter than backoff, {self.backoff}")
+        if isinstance(self.on, (str, int)):
+            raise ConfigError("on", self.on, "must be a set, such as {503, 'transport'}")
+        object.__setattr__(self, "on", frozenset(self.on))
+        for cause in self.on:
+            if not _is_cause(cause):
+                raise ConfigError("on", cause, f"holds HTTP statuses from 300 to 599 but 409, or one of {BLAMES}")
+
+    def delay_ms(self, attempt: int) -> int:
+        """Return the wait after the *attempt*-th attempt, counted from 1, in milliseconds."""
+        return doubled_ms(span_ms("backoff", self.backoff), attempt, span_ms("longest", self.longest))
+
+
+def _is_cause(cause: object) -> bool:
+    if isinstance(cause, str):
+        return cause in BLAMES
+    # 409 is Busy, an outcome of its own: repeating it only hammers whoever holds the lock.
+    return isinstance(cause, int) and not isinstance(cause, bool) and 300 <= cause <= 599 and cause != 409
+
+
+def doubled_ms(first: int, step: int, longest: int) -> int:
+    """Return *first* doubled (*step* - 1) times, at most *longest*; the exponent is capped so no huge int is made."""
+    return min(longest, first << min(step - 1, 40))
+
+
+class _Default(StrEnum):
+    BY_PERIOD = "by period"
+
+
+BY_PERIOD: Final = _Default.BY_PERIOD
+"""The default of ``timeout`` and ``misfire_grace``: derived from the gap between the slot and the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    How one job is treated; every field has a default that suits a job called every few minutes.
+
+    Durations are timedeltas of whole milliseconds. A slot's *period* is the gap to the next slot, one hour if
+    there is none.
+    """
+
+    overlap: Overlap = Overlap.SKIP
+    """What to do when a slot is due while a run of the job is alive."""
+    catch_up: CatchUp = CatchUp.LATEST
+    """What to do with slots that passed unserved."""
+    catch_up_within: timedelta = timedelta(hours=24)
+    """How late a slot may be and still be caught up, inclusive."""
+    misfire_grace: timedelta | _Default = BY_PERIOD
+    """How late the newest due slot simply runs, inclusive. Default: one period, at most one hour."""
+    timeout: timedelta | None | _Default = BY_PERIOD
+    """How long a run may take over all its attempts. Default: one period, between 1 s and 5 min. None: for ever."""
+    retry: Retry | None = None
+    """When a failed attempt is repeated; such a run must also end before the next slot."""
+    run_on_start: bool = False
+    """Whether the newest slot at or before the start is due once the start-up delay is over, however late,
+    unless the ledger says that it was served."""
+
+    def __post_init__(self) -> None:
+        _choice(self, "overlap", Overlap)
+        _choice(self, "catch_up", CatchUp)
+        span_ms("catch_up_within", self.catch_up_within, least=timedelta(0))
+        if self.misfire_grace is not BY_PERIOD:
+            span_ms("misfire_grace", self.misfire_grace, least=timedelta(0))
+        if self.timeout is not BY_PERIOD and self.timeout is not None:
+            span_ms("timeout", self.timeout)
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise ConfigError("retry", self.retry, "must be a Retry or None")
+        if not isinstance(self.run_on_start, bool):
+            raise ConfigError("run_on_start", self.run_on_start, "must be True or False")
+
+    def grace_ms(self, period_ms: int) -> int:
+        """Return how late, in ms, a slot of this period still simply runs."""
+        if isinstance(self.misfire_grace, timedelta):
+            return span_ms("misfire_grace", self.misfire_grace, least=timedelta(0))
+        return min(period_ms, HOUR_MS)
+
+    def timeout_ms(self, period_ms: int) -> int | None:
+        """Return how many ms a run of a slot of this period may take; None means for ever."""
+        if isinstance(self.timeout, timedelta):
+            return span_ms("timeout", self.timeout)
+        return None if self.timeout is None else max(SECOND_MS, min(period_ms, 300 * SECOND_MS))
+
+    def lateness(self, late_ms: int, period_ms: int) -> Lateness:
+        """Return the row of the catch-up table for a newest due slot that is *late_ms* late."""
+        if late_ms <= self.grace_ms(period_ms):
+            return Lateness.WITHIN_GRACE
+        within = late_ms <= span_ms("catch_up_within", self.catch_up_within, least=timedelta(0))
+        return Lateness.WITHIN_CATCH_UP if within else Lateness.BEYOND
+
+
+def _choice(policy: Policy, field: str, kind: type[StrEnum]) -> None:
+    # Plain strings are welcome: overlap="allow" reads well and is what the documentation's tables say.
+    value = getattr(policy, field)
+    try:
+        object.__setattr__(policy, field, kind(value))
+    except ValueError:
+        raise ConfigError(field, value, f"must be one of {', '.join(kind)}") from None
+
+
+def finite_seconds(field: str, value: object) -> float:
+    """Return *value* as seconds if it is a finite number of at least 0, else raise ``ConfigError``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise ConfigError(field, value, "must be a finite number of seconds, 0 or more")
+    return float(value)

@@ -7,10 +7,10 @@ escaped, length capped, nothing of a request or a response.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import TYPE_CHECKING, Final, Literal, Protocol, final
 
 from loopcron._instants import from_ms, iso
 
@@ -138,6 +138,14 @@ def error_text(error: BaseException) -> str:
     return printable(f"{name}: {message}" if message else name)
 
 
+class Backstage(Protocol):
+    """What a run needs of the scheduler that made it."""
+
+    async def send(self, run: Run, request: Request, /) -> Response: ...
+    async def sleep(self, run: Run, seconds: float, /) -> None: ...
+    async def call(self, run: Run, function: Callable[[Run], object], /) -> object: ...
+
+
 @final
 class Run:
     """
@@ -146,30 +154,34 @@ class Run:
     Made by the scheduler for every attempt, and valid until the body returns.
     """
 
-    __slots__ = ("_deadline", "_send", "_sleep", "_slot", "attempt", "fence", "job", "key", "reason")
+    __slots__ = ("_backstage", "_deadline", "_key", "_slot", "attempt", "fence", "job", "reason", "run_id")
 
     def __init__(
         self,
         job: str,
         slot: int,
-        *,
-        key: str,
+        run_id: int,
         attempt: int,
         reason: Reason,
         fence: int,
         deadline: int | None,
-        send: Callable[[Run, Request], Awaitable[Response]],
-        sleep: Callable[[Run, float], Awaitable[None]],
+        key: str | None,
+        backstage: Backstage,
     ) -> None:
         self.job: Final = job
         self._slot = slot
-        self.key: Final = key
+        self.run_id: Final = run_id
         self.attempt: Final = attempt
         self.reason: Final[Reason] = reason
         self.fence: Final = fence
         self._deadline = deadline
-        self._send = send
-        self._sleep = sleep
+        self._key = key
+        self._backstage = backstage
+
+    @property
+    def key(self) -> str:
+        """The idempotency key, the same for all attempts: ``<job>@<slot>``, of a manual run ``<job>@manual-<uuid>``."""
+        return self._key or f"{self.job}@{iso(self._slot)}"
 
     @property
     def slot(self) -> datetime:
@@ -191,11 +203,20 @@ class Run:
         Raises:
             TransportError: No response came back. Left alone, it becomes the run's outcome.
         """
-        return await self._send(self, request)
+        return await self._backstage.send(self, request)
 
     async def sleep(self, seconds: float) -> None:
         """Wait *seconds* (finite, 0 or more) on the scheduler's clock, so that a fake clock rules it."""
-        await self._sleep(self, seconds)
+        await self._backstage.sleep(self, seconds)
+
+    async def call(self, function: Callable[[Run], object]) -> object:
+        """
+        Call a blocking *function* with this run on a daemon thread of the scheduler's own, four at a time.
+
+        A thread cannot be cancelled: at the deadline the run is waited for as any other that swallows
+        cancellation is, and then given up as stuck. Its thread never holds up the exit of the process.
+        """
+        return await self._backstage.call(self, function)
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that `send` adds."""

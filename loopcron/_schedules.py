@@ -94,6 +94,11 @@ class Every:
         """Return how many slots lie from *first* to *last*."""
         return (last - first) // self._interval_ms + 1
 
+    @property
+    def is_from_start(self) -> bool:
+        """Whether n counts from a start, so that the first slot is the one with n = 0."""
+        return self._from_start
+
     def _check_anchor(self) -> None:
         if self.anchor is None:
             raise ScheduleError("anchor", "start", "has no slots before a scheduler has started with it")

@@ -1,0 +1,127 @@
+"""
+One live run as the timetable sees it: its attempts, its one deadline, and whether a failed attempt is repeated.
+
+Knows no schedule, no other run and no ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, final
+
+from loopcron._events import CancelledBy, Start
+from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, TimedOut
+from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms
+
+STUCK_MS: Final = 2_000
+"""How long a run may take to end once it is cancelled; then it is stuck and no longer waited for."""
+
+
+@final
+class LiveRun:
+    """A run between its start and its outcome. All instants are in ms."""
+
+    __slots__ = (
+        "attempt",
+        "cancelled_at",
+        "cancelled_by",
+        "deadline",
+        "fence",
+        "job",
+        "key",
+        "obeyed",
+        "reason",
+        "refused",
+        "retry_at",
+        "retry_until",
+        "run_id",
+        "slot",
+        "started",
+        "tries",
+    )
+
+    def __init__(
+        self,
+        job: str,
+        slot: int,
+        run_id: int,
+        reason: Reason,
+        fence: int,
+        key: str | None,
+        started: int,
+        deadline: int | None,
+        retry_until: int,
+    ) -> None:
+        self.job: Final = job
+        self.slot: Final = slot
+        self.run_id: Final = run_id
+        self.reason: Final[Reason] = reason
+        self.fence: Final = fence
+        self.key: Final = key
+        self.started = started
+        self.deadline = deadline
+        self.retry_until = retry_until
+        self.attempt = 1
+        self.retry_at: int | None = None
+        self.cancelled_by: CancelledBy | None = None
+        self.cancelled_at = 0
+        # What each rule for repeating has used up: Retry, never started, Retry-After.
+        self.tries = 1
+        self.refused = 0
+        self.obeyed = 0
+
+    def start(self) -> Start:
+        """Return the action that starts the present attempt."""
+        return Start(
+            self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key
+        )
+
+    def wakeup(self) -> int | None:
+        """Return when this run needs a look; None if only its end matters."""
+        if self.cancelled_by is not None:
+            return self.cancelled_at + STUCK_MS
+        return self.deadline if self.retry_at is None else self.retry_at
+
+    def shift(self, by: int) -> None:
+        """Move all instants by a step of the wall clock, so that the run has as long left as before."""
+        self.started += by
+        self.cancelled_at += by
+        self.retry_until += by
+        if self.deadline is not None:
+            self.deadline += by
+        if self.retry_at is not None:
+            self.retry_at += by
+
+    def retry_delay(self, outcome: Outcome, retry: Retry | None, now: int) -> int | None:
+        """Return in how many ms the attempt that ended so is repeated; None if *outcome* is the run's."""
+        if not isinstance(outcome, Failed):
+            return None
+        delay: int
+        if not outcome.started:
+            self.refused += 1
+            delay = doubled_ms(REFUSED_BACKOFF[0], self.refused, REFUSED_BACKOFF[1])
+        elif outcome.retry_after_seconds is not None and self.obeyed < RETRY_AFTER_LIMIT:
+            self.obeyed += 1
+            delay = math.ceil(outcome.retry_after_seconds * 1000)
+        elif retry is not None and self.tries < retry.attempts and (outcome.status in retry.on or outcome.blame in retry.on):
+            delay = retry.delay_ms(self.tries)
+            self.tries += 1
+        else:
+            return None
+        return delay if now + delay < self.retry_until else None
+
+    def verdict(self, outcome: Outcome | None, now: int, *, stopping: bool) -> Outcome:
+        """
+        Return the run's outcome, given how its last attempt ended; None: our cancellation cut it.
+
+        An attempt that ended by itself although it was cancelled counts as it ended. But once the scheduler stops,
+        what a server answers while it is shutting down says nothing about the job: the run was interrupted.
+        """
+        if outcome is None:
+            if self.cancelled_by is None or self.cancelled_by == "timeout":
+                return TimedOut((now - self.started) / 1000)
+            return Interrupted(self.cancelled_by)
+        if stopping and isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
+            return Interrupted("shutdown")
+        return outcome
+

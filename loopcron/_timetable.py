@@ -1,0 +1,689 @@
+"""
+The timetable: a pure, synchronous, deterministic planner.
+
+It is told facts and the time, and answers with actions. It never awaits, logs, draws a random number or asks for
+now: all of that is the scheduler's. Choices of policy are looked up in the tables of ``_policies``; what concerns
+one run alone is in ``_attempts``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, final
+
+from loopcron._attempts import LiveRun
+from loopcron._events import (
+    Abandon,
+    Action,
+    Added,
+    Answered,
+    AttemptEnded,
+    AttemptFailed,
+    Cancel,
+    CancelledBy,
+    Claim,
+    ClockStepped,
+    Fact,
+    Finish,
+    JobEnded,
+    JobParked,
+    JobPaused,
+    JobResumed,
+    JobUnparked,
+    More,
+    Paused,
+    Register,
+    Registered,
+    Removed,
+    Resumed,
+    RunStarted,
+    RunStuck,
+    RunUnstuck,
+    Settled,
+    Stepped,
+    Stopping,
+    Triggered,
+    Won,
+)
+from loopcron._errors import ScheduleError
+from loopcron._instants import HOUR_MS, SECOND_MS, iso
+from loopcron._outcomes import (
+    Failed,
+    Interrupted,
+    Missed,
+    Outcome,
+    Reason,
+    Skipped,
+    Succeeded,
+    Taken,
+    TimedOut,
+    error_text,
+)
+from loopcron._policies import CATCH_UP_TABLE, OVERLAP_TABLE, Lateness, Policy, Verdict, doubled_ms
+from loopcron._schedules import Every, MsSchedule, in_ms
+
+CHUNK: Final = 500
+"""How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
+PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
+"""First and longest wait, in ms, before a parked job is asked again."""
+
+_in_order = attrgetter("slot", "job")
+
+
+class _Claiming(NamedTuple):
+    """A slot whose claim the ledger has not answered yet."""
+
+    claim_id: str
+    slot: int
+    reason: Reason
+    period: int
+
+
+@final
+class _Job:
+    """One job's place in the timetable."""
+
+    __slots__ = (
+        "added",
+        "armed",
+        "claiming",
+        "failures",
+        "faults",
+        "name",
+        "parked",
+        "paused",
+        "policy",
+        "registering",
+        "removed",
+        "retry_at",
+        "runs",
+        "schedule",
+        "slot",
+        "stuck",
+    )
+
+    def __init__(self, name: str, schedule: MsSchedule, policy: Policy, now: int, *, paused: bool) -> None:
+        self.name = name
+        self.schedule = schedule
+        self.policy = policy
+        self.added = now
+        self.paused = paused
+        self.registering = True
+        self.removed = False
+        self.slot: int | None = None
+        """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
+        self.armed: int | None = None
+        """The instant in whose bucket the job stands."""
+        self.claiming: _Claiming | None = None
+        self.runs: dict[int, LiveRun] | None = None  # made on the first run: an idle job carries no dict
+        self.stuck = 0
+        self.failures = 0
+        self.faults = 0
+        self.parked: str | None = None
+        self.retry_at: int | None = None
+        """When a parked job, or a registration that failed, is tried again."""
+
+
+class JobFacts(NamedTuple):
+    """What is known of a job at this moment, for health and snapshots."""
+
+    added: int
+    slot: int | None
+    """The next slot, or the oldest that is due and unserved."""
+    oldest: int | None
+    """The oldest slot that is due and has no outcome, be it waiting, claimed or running."""
+    period: int
+    paused: bool
+    parked: str | None
+    ended: bool
+    failures: int
+    stuck: int
+    runs: tuple[LiveRun, ...]
+
+
+@final
+class Timetable:
+    """
+    Plans the runs of jobs.
+
+    Laws, each one pinned by a property in ``tests/property``:
+
+    1. The same facts and polls give the same actions.
+    2. Polling again at the same now gives nothing, unless a fact came between or the answer ended with `More`.
+    3. After a poll without `More` the next wake-up is later than now.
+    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count.
+    5. Every run that is started is answered by exactly one outcome.
+    6. The actions of a poll are ordered by slot, then by job name.
+    7. One poll at the end covers the same slots as many on the way.
+    8. Time does not go back, except by a `Stepped`.
+
+    Jobs stand in buckets, one per instant, and a heap holds the instants: what is due together costs one heap
+    operation, and nothing is proportional to the number of idle jobs. A job stands in one bucket that counts,
+    ``armed``; entries left behind by an earlier look are found stale when their instant comes, and swept out when
+    they outnumber the jobs.
+
+    Args:
+        now: The start, in ms from the epoch.
+        startup_delay: For how many ms nothing is claimed.
+        worker: The prefix of claim ids; unique per start of a scheduler.
+    """
+
+    def __init__(self, now: int, *, startup_delay: int = 0, worker: str = "") -> None:
+        self._now = now
+        self._release = now + startup_delay
+        self._worker = worker
+        self._jobs: dict[str, _Job] = {}
+        self._claiming: dict[str, _Job] = {}
+        self._running: dict[int, _Job] = {}
+        self._stuck: dict[int, _Job] = {}
+        self._heap: list[int] = []
+        self._buckets: dict[int, _Job | list[_Job]] = {}
+        self._stale = 0
+        self._serial = 0
+        self._out: list[Action] = []
+        self._stopping = False
+        self._drain_at: int | None = None
+
+    def handle(self, fact: Fact, now: int) -> None:
+        """
+        Take note of *fact*; what follows from it comes out of the next `poll`.
+
+        Raises:
+            ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
+        """
+        if type(fact) is Stepped:
+            self._now = now
+        self._advance(now)
+        _HANDLERS[type(fact)](self, fact)
+
+    def poll(self, now: int) -> tuple[Action, ...]:
+        """
+        Return what is to be done at *now*, and take it as done.
+
+        A slot equal to *now* is due.
+
+        Returns:
+            Actions ordered by slot, then by job name; `More` stands last if the caller should let other tasks run
+            and poll again at once.
+
+        Raises:
+            ValueError: *now* is earlier than before: a bug in the caller.
+        """
+        self._advance(now)
+        if self._drain_at is not None and now >= self._drain_at:
+            self._end_drain()
+        heap = self._heap
+        left = CHUNK
+        while heap and heap[0] <= now and left > 0:
+            at = heap[0]
+            due = self._buckets[at]
+            if isinstance(due, list) and len(due) > left:
+                part = due[-left:]
+                del due[-left:]
+            else:
+                heapq.heappop(heap)
+                del self._buckets[at]
+                part = due if isinstance(due, list) else [due]
+            left -= len(part)
+            for job in part:
+                if job.armed == at:
+                    job.armed = None
+                    self._look(job)
+                else:
+                    self._stale -= 1
+        actions = self._out
+        if len(actions) > 1:
+            actions.sort(key=_in_order)
+        if heap and heap[0] <= now:
+            actions.append(More("", now))
+        if not actions:
+            return ()
+        self._out = []
+        return tuple(actions)
+
+    def next_wakeup(self) -> int | None:
+        """Return when `poll` is to be called next, at the latest; None: not before another fact."""
+        if self._out:
+            return self._now
+        first = self._heap[0] if self._heap else None
+        if self._drain_at is None:
+            return first
+        return self._drain_at if first is None else min(first, self._drain_at)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no run is alive, no claim is open and no action waits: when stopping, that all is over."""
+        return not (self._running or self._claiming or self._out)
+
+    def facts(self, name: str) -> JobFacts:
+        """Return what is known of the job; it must be in the timetable."""
+        job = self._jobs[name]
+        runs = tuple(job.runs.values()) if job.runs else ()
+        open_slots = [run.slot for run in runs if run.key is None]
+        if job.claiming is not None:
+            open_slots.append(job.claiming.slot)
+        if job.slot is not None:
+            open_slots.append(job.slot)
+        ended = job.slot is None and not (job.registering or runs or job.claiming)
+        oldest = min(open_slots, default=None)
+        return JobFacts(
+            job.added,
+            job.slot,
+            oldest,
+            _period(job, oldest),
+            job.paused,
+            job.parked,
+            ended,
+            job.failures,
+            job.stuck,
+            runs,
+        )
+
+    # --- facts
+
+    def _added(self, fact: Added) -> None:
+        schedule = in_ms(fact.schedule)
+        if isinstance(schedule, Every) and schedule.anchor is None:
+            schedule = schedule.anchored(self._now)
+        job = _Job(fact.job, schedule, fact.policy, self._now, paused=fact.paused)
+        self._jobs[job.name] = job
+        self._guarded(job, self._register)
+        self._arm(job)
+
+    def _registered(self, fact: Registered) -> None:
+        watermarks = fact.watermarks or [None] * len(fact.jobs)
+        for name, watermark in zip(fact.jobs, watermarks, strict=True):
+            job = self._jobs.get(name)
+            if job is None or not job.registering:
+                continue  # removed meanwhile, or added anew and answered already
+            if watermark is None:
+                job.faults += 1
+                job.retry_at = self._now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
+            else:
+                self._guarded(job, partial(self._open, watermark=watermark))
+            self._arm(job)
+
+    def _removed(self, fact: Removed) -> None:
+        job = self._jobs[fact.job]
+        self._look(job)  # what is due at this instant was due before the removal
+        del self._jobs[fact.job]
+        self._close(job, partial(Skipped, "removed"))
+        job.removed = True
+        if job.armed is not None:
+            job.armed = None
+            self._stale += 1
+        for run in list((job.runs or {}).values()):
+            self._cancel(job, run, "remove")
+        self._arm(job)
+
+    def _paused(self, fact: Paused) -> None:
+        job = self._jobs[fact.job]
+        if not job.paused:
+            self._look(job)
+            job.paused = True
+            self._out.append(JobPaused(job.name, self._now))
+
+    def _resumed(self, fact: Resumed) -> None:
+        job = self._jobs[fact.job]
+        if job.paused:
+            self._close(job)
+            job.paused = False
+            self._out.append(JobResumed(job.name, self._now))
+            self._arm(job)
+
+    def _triggered(self, fact: Triggered) -> None:
+        job = self._jobs[fact.job]
+        if OVERLAP_TABLE[job.policy.overlap, bool(job.runs or job.claiming)] is Verdict.SKIP:
+            self._settle(job, self._now, Skipped("overlap"), "manual", key=fact.key)
+        else:
+            self._begin(job, self._now, "manual", 0, _period(job, job.slot), key=fact.key)
+            self._arm(job)
+
+    def _answered(self, fact: Answered) -> None:
+        answers = fact.answers or [None] * len(fact.claims)
+        for claim, answer in zip(fact.claims, answers, strict=True):
+            job = self._claiming.pop(claim.claim_id)
+            claiming = job.claiming
+            assert claiming is not None  # set together with the entry popped above
+            job.claiming = None
+            if isinstance(answer, Won):
+                self._won(job, claiming, answer.fence)
+            else:
+                outcome = Skipped("ledger") if answer is None else Taken()
+                self._settle(job, claim.slot, outcome, claiming.reason)
+            self._arm(job)
+
+    def _won(self, job: _Job, claiming: _Claiming, fence: int) -> None:
+        # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
+        if job.removed or self._stopping:
+            outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
+            self._settle(job, claiming.slot, outcome, claiming.reason, fence=fence)
+            self._out.append(Finish(job.name, claiming.slot, fence, outcome))
+        else:
+            self._begin(job, claiming.slot, claiming.reason, fence, claiming.period)
+
+    def _attempt_ended(self, fact: AttemptEnded) -> None:
+        job = self._running.get(fact.run_id)
+        if job is None:
+            job = self._stuck.pop(fact.run_id)
+            job.stuck -= 1
+            self._out.append(RunUnstuck(job.name, self._now, fact.run_id))
+            return
+        assert job.runs is not None  # a running job has runs
+        run = job.runs[fact.run_id]
+        outcome = fact.outcome
+        if outcome is not None and run.cancelled_by is None and not self._stopping:
+            delay = run.retry_delay(outcome, job.policy.retry, self._now)
+            if delay is not None:
+                run.retry_at = self._now + delay
+                self._out.append(AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
+                self._arm(job)
+                return
+        self._end(job, run, run.verdict(outcome, self._now, stopping=self._stopping), fact.exception)
+        self._arm(job)
+
+    def _stepped(self, fact: Stepped) -> None:
+        # Slots are instants of the wall clock and stay; what was measured from a start moves with the clock.
+        self._release += fact.by_ms
+        if self._drain_at is not None:
+            self._drain_at += fact.by_ms
+        for job in {*self._jobs.values(), *self._running.values()}:
+            if job.retry_at is not None:
+                job.retry_at += fact.by_ms
+            for run in (job.runs or {}).values():
+                run.shift(fact.by_ms)
+            self._arm(job)
+        self._out.append(ClockStepped("", self._now, fact.by_ms))
+
+    def _stop(self, fact: Stopping) -> None:
+        self._stopping = True
+        self._drain_at = self._now + fact.drain_ms
+        for job in self._jobs.values():
+            self._close(job, Missed)
+        for run_id, job in list(self._running.items()):
+            assert job.runs is not None
+            run = job.runs[run_id]
+            if run.retry_at is not None:
+                self._cancel(job, run, "shutdown")
+
+    # --- looking at one job
+
+    def _advance(self, now: int) -> None:
+        if now < self._now:
+            raise ValueError(f"now went back from {self._now} to {now} without a Stepped")
+        self._now = now
+
+    def _look(self, job: _Job) -> None:
+        """Do what is due for *job* and arm it for what comes next."""
+        if job.runs:
+            for run in list(job.runs.values()):
+                self._look_at_run(job, run)
+        if not (job.removed or self._stopping) and (job.retry_at is None or job.retry_at <= self._now):
+            self._guarded(job, self._serve)
+        self._arm(job)
+
+    def _look_at_run(self, job: _Job, run: LiveRun) -> None:
+        at = run.wakeup()
+        if at is None or at > self._now:
+            return
+        if run.cancelled_by is not None:
+            self._give_up(job, run)
+        elif run.retry_at is not None:
+            run.retry_at = None
+            run.attempt += 1
+            self._start(run)
+        else:
+            self._cancel(job, run, "timeout")
+
+    def _guarded(self, job: _Job, step: Callable[[_Job], None]) -> None:
+        """Do a step that asks the job's schedule; what that raises parks this job and hurts no other."""
+        try:
+            step(job)
+        except Exception as error:  # noqa: BLE001 - a fence of design section 6: schedule and planner calls
+            job.faults += 1
+            wait = doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
+            job.retry_at = self._now + wait
+            job.parked = error_text(error)
+            self._out.append(JobParked(job.name, self._now, job.parked, wait, error))
+        else:
+            if job.parked is not None and not job.registering:
+                self._out.append(JobUnparked(job.name, self._now))
+                job.parked = None
+                job.faults = 0
+                job.retry_at = None
+
+    def _serve(self, job: _Job) -> None:
+        if job.registering:
+            if job.retry_at is not None:
+                self._register(job)
+        elif (
+            job.slot is not None
+            and job.slot <= self._now
+            and self._now >= self._release
+            and not (job.paused or job.claiming)
+        ):
+            self._serve_due(job, job.slot)
+
+    def _register(self, job: _Job) -> None:
+        watermark: int | None = None
+        if job.policy.run_on_start:
+            newest = job.schedule.latest_ms(job.added)
+            watermark = None if newest is None else newest - 1
+        if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
+            watermark = job.added - 1  # its first slot may be the start itself
+        job.retry_at = None
+        self._out.append(Register(job.name, self._now, watermark))
+
+    def _open(self, job: _Job, watermark: int) -> None:
+        job.slot = job.schedule.next_ms(watermark)
+        job.registering = False
+        job.faults = 0
+        if job.slot is None:
+            self._out.append(JobEnded(job.name, self._now, job.schedule.latest_ms(watermark), served=False))
+
+    def _serve_due(self, job: _Job, slot: int) -> None:
+        """Give every due slot of *job* its outcome or its claim: the newest by lateness, the others have passed."""
+        schedule, now = job.schedule, self._now
+        newest: int | None = slot
+        passed: int | None = None
+        following = schedule.next_ms(slot)
+        if following is not None and following <= now:
+            newest = schedule.latest_ms(now)
+            if newest is None or newest < following:
+                raise ScheduleError("latest_until", newest, f"contradicts next_after, which named {iso(following)}")
+            passed = schedule.latest_ms(newest - 1)
+            following = schedule.next_ms(newest)
+            if following is not None and following <= now:
+                raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
+        period = HOUR_MS if following is None else following - newest
+        verdict, reason = self._judge(job, newest, period)
+        last = newest if verdict is Verdict.MISS else passed
+        missed = None if last is None or last < slot else Missed(slot, last, schedule.count(slot, last))
+        # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
+        job.slot = following
+        if missed is not None:
+            self._settle(job, missed.last, missed, reason)
+        if verdict is Verdict.RUN and OVERLAP_TABLE[job.policy.overlap, bool(job.runs)] is Verdict.SKIP:
+            self._settle(job, newest, Skipped("overlap"), reason)
+        elif verdict is Verdict.RUN:
+            self._serial += 1
+            claim = Claim(job.name, newest, f"{self._worker}-{self._serial}")
+            job.claiming = _Claiming(claim.claim_id, newest, reason, period)
+            self._claiming[claim.claim_id] = job
+            self._out.append(claim)
+        if following is None:
+            self._out.append(JobEnded(job.name, now, newest, served=True))
+
+    def _judge(self, job: _Job, newest: int, period: int) -> tuple[Verdict, Reason]:
+        if job.policy.run_on_start and newest <= job.added:
+            return Verdict.RUN, "start"
+        lateness = job.policy.lateness(self._now - newest, period)
+        verdict = CATCH_UP_TABLE[job.policy.catch_up, lateness]
+        return verdict, "schedule" if lateness is Lateness.WITHIN_GRACE else "catch_up"
+
+    def _close(self, job: _Job, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
+        """
+        Settle all slots that are due as one range; those of a paused job as skipped, all others as *outcome* says.
+
+        Without an *outcome* the job goes on afterwards, so where its schedule fails nothing is settled here and the
+        slots are served when it works again. With one the job is at its end, and what is known has to do.
+        """
+        first = job.slot
+        if first is None or first > self._now:
+            return
+        measured: list[tuple[int, int | None, int | None]] = []
+
+        def measure(job: _Job) -> None:
+            last = max(first, job.schedule.latest_ms(self._now) or first)
+            measured.append((last, job.schedule.count(first, last), job.schedule.next_ms(last)))
+
+        self._guarded(job, measure)
+        if not measured and outcome is None:
+            return
+        last, count, job.slot = measured[0] if measured else (first, None, None)
+        make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
+        self._settle(job, last, make(first, last, count), "schedule")
+
+    # --- runs
+
+    def _begin(
+        self, job: _Job, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None
+    ) -> None:
+        now = self._now
+        timeout = job.policy.timeout_ms(period)
+        deadline = None if timeout is None else now + timeout
+        if job.policy.retry is not None and job.slot is not None and job.slot > now:
+            deadline = job.slot if deadline is None else min(deadline, job.slot)
+        self._serial += 1
+        until = now + period if deadline is None else deadline
+        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until)
+        if job.runs is None:
+            job.runs = {}
+        job.runs[run.run_id] = run
+        self._running[run.run_id] = job
+        self._start(run)
+
+    def _start(self, run: LiveRun) -> None:
+        self._out.append(RunStarted(run.job, run.slot, run.attempt, run.reason))
+        self._out.append(run.start())
+
+    def _cancel(self, job: _Job, run: LiveRun, by: CancelledBy) -> None:
+        if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
+            self._end(job, run, Interrupted(by))
+        elif run.cancelled_by is None:
+            run.cancelled_by = by
+            run.cancelled_at = self._now
+            self._out.append(Cancel(job.name, run.slot, run.run_id, by))
+
+    def _give_up(self, job: _Job, run: LiveRun) -> None:
+        self._end(job, run, run.verdict(None, self._now, stopping=self._stopping))
+        job.stuck += 1
+        self._stuck[run.run_id] = job
+        self._out.append(RunStuck(job.name, run.slot, run.run_id))
+        self._out.append(Abandon(job.name, run.slot, run.run_id))
+
+    def _end(self, job: _Job, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
+        assert job.runs is not None
+        del job.runs[run.run_id]
+        del self._running[run.run_id]
+        self._settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
+        if run.key is None:
+            self._out.append(Finish(job.name, run.slot, run.fence, outcome))
+
+    def _settle(
+        self,
+        job: _Job,
+        slot: int,
+        outcome: Outcome,
+        reason: Reason,
+        *,
+        run: LiveRun | None = None,
+        exception: BaseException | None = None,
+        fence: int = 0,
+        key: str | None = None,
+    ) -> None:
+        if isinstance(outcome, Succeeded):
+            job.failures = 0
+        elif isinstance(outcome, (Failed, TimedOut)):
+            job.failures += 1
+        attempt, started = (0, None) if run is None else (run.attempt, run.started)
+        self._out.append(
+            Settled(job.name, slot, outcome, reason, attempt, started, self._now, job.failures, fence, key, exception)
+        )
+
+    def _end_drain(self) -> None:
+        self._drain_at = None
+        for run_id, job in list(self._running.items()):
+            assert job.runs is not None
+            self._cancel(job, job.runs[run_id], "shutdown")
+            self._arm(job)
+
+    # --- the heap
+
+    def _arm(self, job: _Job) -> None:
+        """Put *job* into the bucket of the next instant at which it needs a look, if it stands in no earlier one."""
+        at: int | None = None
+        if not (job.removed or self._stopping or job.claiming is not None):
+            if job.retry_at is not None:
+                at = job.retry_at
+            elif job.slot is not None and not job.paused:
+                at = job.slot if job.slot > self._release else self._release
+        if job.runs:
+            for run in job.runs.values():
+                wakeup = run.wakeup()
+                if wakeup is not None and (at is None or wakeup < at):
+                    at = wakeup
+        if at is None or (job.armed is not None and job.armed <= at):
+            return
+        if job.armed is not None:
+            self._stale += 1
+        job.armed = at
+        self._put(job, at)
+        if self._stale > 64 + 2 * len(self._jobs):
+            self._sweep()
+
+    def _put(self, job: _Job, at: int) -> None:
+        standing = self._buckets.get(at)
+        if standing is None:
+            self._buckets[at] = job
+            heapq.heappush(self._heap, at)
+        elif isinstance(standing, list):
+            standing.append(job)
+        else:
+            self._buckets[at] = [standing, job]
+
+    def _sweep(self) -> None:
+        """Make the heap anew without what is stale, so that adding and removing for ever stays bounded."""
+        standing = {id(job): job for bucket in self._buckets.values() for job in ([bucket] if isinstance(bucket, _Job) else bucket)}
+        self._heap, self._buckets, self._stale = [], {}, 0
+        for job in standing.values():
+            if job.armed is not None:
+                self._put(job, job.armed)
+
+
+def _period(job: _Job, slot: int | None) -> int:
+    """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""
+    if slot is None:
+        return HOUR_MS
+    try:
+        following = job.schedule.next_ms(slot)
+    except Exception:  # noqa: BLE001 - asked only for a default; the schedule's next real answer parks the job
+        return HOUR_MS
+    return HOUR_MS if following is None else following - slot
+
+
+_HANDLERS: Final[dict[type, Callable[[Timetable, Any], None]]] = {
+    Added: Timetable._added,  # noqa: SLF001 - the class's own table
+    Registered: Timetable._registered,  # noqa: SLF001
+    Removed: Timetable._removed,  # noqa: SLF001
+    Paused: Timetable._paused,  # noqa: SLF001
+    Resumed: Timetable._resumed,  # noqa: SLF001
+    Triggered: Timetable._triggered,  # noqa: SLF001
+    Answered: Timetable._answered,  # noqa: SLF001
+    AttemptEnded: Timetable._attempt_ended,  # noqa: SLF001
+    Stepped: Timetable._stepped,  # noqa: SLF001
+    Stopping: Timetable._stop,  # noqa: SLF001
+}

@@ -141,6 +141,7 @@ def bearer(request: Request) -> str | None:
     except Exception:  # noqa: BLE001 - and never chained: a secret store's error may show the secret
         value = None
     if not isinstance(value, str) or not _TOKEN.match(value):
+        del value  # an unusable token is a secret still, and a traceback may show this frame's locals
         raise TransportError("token", started=False)
     return f"Bearer {value}"
 

@@ -122,3 +122,16 @@ class Observer(Protocol):
     def on_event(self, event: Event, /) -> None:
         """Take note of *event*."""
         ...
+
+
+class Service(Protocol):
+    """The other half of an observer that does I/O."""
+
+    async def run(self) -> None:
+        """
+        Serve the observer's queue for as long as the scheduler lives.
+
+        Begun when the scheduler starts, begun anew with a back-off when it raises, and cancelled after the last run
+        has ended; returning early is for good.
+        """
+        ...

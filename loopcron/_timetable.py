@@ -254,13 +254,15 @@ class Timetable:
         return self._drain_at if first is None else min(first, self._drain_at)
 
     @property
-    def is_settled(self) -> bool:
-        """Whether no run is alive, no claim is open and no action waits: when stopping, that all is over."""
-        return not (self._running or self._claiming or self._out)
+    def is_over(self) -> bool:
+        """Whether no run is alive and no action waits; claims may still be open."""
+        return not (self._running or self._out)
 
-    def facts(self, name: str) -> JobFacts:
-        """Return what is known of the job; it must be in the timetable."""
-        job = self._jobs[name]
+    def facts(self, name: str) -> JobFacts | None:
+        """Return what is known of the job; None if it is not in the timetable."""
+        job = self._jobs.get(name)
+        if job is None:
+            return None
         runs = tuple(job.runs.values()) if job.runs else ()
         open_slots = [run.slot for run in runs if run.key is None]
         if job.claiming is not None:
@@ -399,8 +401,12 @@ class Timetable:
         self._out.append(ClockStepped("", self._now, fact.by_ms))
 
     def _stop(self, fact: Stopping) -> None:
+        drain_at = self._now + fact.drain_ms
+        if self._stopping:  # asked again: the drain may become shorter, never longer
+            self._drain_at = None if self._drain_at is None else min(self._drain_at, drain_at)
+            return
         self._stopping = True
-        self._drain_at = self._now + fact.drain_ms
+        self._drain_at = drain_at
         for job in self._jobs.values():
             self._close(job, Missed)
         for run_id, job in list(self._running.items()):

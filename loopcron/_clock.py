@@ -1,0 +1,26 @@
+"""The system's clock: with the fake one in ``loopcron.testing`` the only source of now and of sleeping."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import final
+
+
+@final
+class SystemClock:
+    """The wall clock and the monotonic clock of this machine; see `Clock` for the contract."""
+
+    def now(self) -> datetime:
+        """Return the wall clock in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds of CLOCK_MONOTONIC, which on Linux stops while the machine is suspended."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the event loop that runs; uvloop may wake up to a millisecond early."""
+        import anyio  # noqa: PLC0415 - on use: importing anyio costs more than all of loopcron
+
+        await anyio.sleep(seconds)

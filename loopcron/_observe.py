@@ -1,0 +1,207 @@
+"""Telling observers: in order, fenced and timed; and the default one, which logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, assert_never, final
+
+from loopcron import _events as e
+from loopcron._instants import iso
+from loopcron._outcomes import (
+    Busy,
+    Failed,
+    Interrupted,
+    Missed,
+    Outcome,
+    Skipped,
+    Succeeded,
+    Taken,
+    TimedOut,
+    error_text,
+)
+
+if TYPE_CHECKING:
+    from loopcron._protocols import Observer
+
+SLOW_SECONDS: Final = 0.05
+STRIKES: Final = 3
+
+
+@final
+class Observers:
+    """
+    Passes every event to every observer; one that is slow or raises is reported to all, and after the third time
+    left out.
+
+    Args:
+        observers: In the order in which they are told.
+        monotonic: The scheduler's clock, to time them by.
+    """
+
+    def __init__(self, observers: Sequence[Observer], monotonic: Callable[[], float]) -> None:
+        self._observers = list(observers)
+        self._strikes: dict[int, int] = {}
+        self._monotonic = monotonic
+
+    def notify(self, event: e.Event) -> None:
+        """Tell all observers; never raises."""
+        for observer in tuple(self._observers):
+            problem = self._tell(observer, event)
+            if problem is not None:
+                self._strike(observer, problem)
+
+    def _tell(self, observer: Observer, event: e.Event) -> str | None:
+        try:
+            before = self._monotonic()
+            observer.on_event(event)
+            seconds = self._monotonic() - before
+        except Exception as error:  # noqa: BLE001 - a fence of design section 6: observer
+            return error_text(error)
+        return f"took {seconds:.3f} s" if seconds > SLOW_SECONDS else None
+
+    def _strike(self, observer: Observer, problem: str) -> None:
+        strikes = self._strikes[id(observer)] = self._strikes.get(id(observer), 0) + 1
+        disabled = strikes >= STRIKES
+        if disabled:
+            self._observers.remove(observer)
+        report = e.ObserverFailed(type(observer).__name__, problem, disabled)
+        for other in tuple(self._observers):
+            # What goes wrong with this report counts for nothing, or two bad observers would report each other.
+            self._tell(other, report)
+
+
+@final
+class LoggingObserver:
+    """
+    Writes every event to a logger: the observer that every scheduler has.
+
+    Messages are constant texts with lazy arguments; the same data stands in the record as ``loopcron_job``,
+    ``loopcron_slot``, ``loopcron_outcome`` and so on, which survive JSON formatters. Success and what is expected
+    is INFO, what another replica took DEBUG, failures are WARNING with the count of failures in a row. Handlers are
+    never configured: without any, Python itself shows WARNING on stderr.
+
+    Args:
+        logger: The logger ``loopcron`` if left out.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logging.getLogger("loopcron") if logger is None else logger
+
+    def on_event(self, event: e.Event) -> None:
+        """Log *event*; whatever a handler raises is swallowed, because logging must not end logging."""
+        level, message, args, exception = _line(event)
+        if not self._logger.isEnabledFor(level):
+            return
+        try:
+            self._logger.log(level, message, *args, extra=_extra(event), exc_info=exception)
+        except Exception:  # noqa: BLE001, S110 - a fence of design section 6: logger
+            pass
+
+
+_Line = tuple[int, str, tuple[object, ...], BaseException | None]
+
+
+def _extra(event: e.Event) -> dict[str, object]:
+    # Prefixed, because logging raises KeyError for a key such as "name" that a record has already.
+    data = {f"loopcron_{key}": value for key, value in event._asdict().items() if key not in ("exception", "outcome")}
+    outcome = getattr(event, "outcome", None)
+    if outcome is not None:
+        data["loopcron_outcome"] = type(outcome).__name__
+        data |= {f"loopcron_{key}": getattr(outcome, key) for key in outcome.__dataclass_fields__}
+    return {"loopcron_event": type(event).__name__, **data}
+
+
+def _settled(event: e.Settled) -> _Line:
+    name, slot, outcome = event.job, iso(event.slot), event.outcome
+    took = event.duration_seconds
+    seconds = "" if took is None else f" in {took:.3f} s"
+    match outcome:
+        case Succeeded():
+            return logging.INFO, "%s %s succeeded%s%s", (name, slot, _status(outcome.status), seconds), None
+        case Busy():
+            return logging.INFO, "%s %s busy: somebody else holds the lock%s", (name, slot, seconds), None
+        case Failed():
+            args = (name, slot, seconds, outcome.blame, outcome.error, event.failures)
+            return logging.WARNING, "%s %s failed%s: %s: %s (%s in a row)", args, event.exception
+        case TimedOut():
+            args = (name, slot, outcome.after_seconds, event.failures)
+            return logging.WARNING, "%s %s timed out after %.3f s (%s in a row)", args, None
+        case Skipped():
+            level = logging.INFO if outcome.reason in ("paused", "removed") else logging.WARNING
+            return level, "%s %s skipped: %s%s", (name, slot, outcome.reason, _range(outcome)), None
+        case Missed():
+            return logging.WARNING, "%s %s missed%s", (name, slot, _range(outcome)), None
+        case Taken():
+            return logging.DEBUG, "%s %s taken by another worker", (name, slot), None
+        case Interrupted():
+            return logging.WARNING, "%s %s interrupted by %s%s", (name, slot, outcome.by, seconds), None
+    assert_never(outcome)
+
+
+def _status(status: int | None) -> str:
+    return "" if status is None else f" with HTTP {status}"
+
+
+def _range(outcome: Skipped | Missed) -> str:
+    if outcome.first is None or outcome.first == outcome.last:
+        return ""
+    count = "an unknown number of" if outcome.count is None else outcome.count
+    return f" ({count} slots from {iso(outcome.first)})"
+
+
+def _line(event: e.Event) -> _Line:  # noqa: C901, PLR0911, PLR0912 - one line per kind of event, in one place
+    match event:
+        case e.Settled():
+            return _settled(event)
+        case e.RunStarted():
+            return logging.DEBUG, "%s %s attempt %s", (event.job, iso(event.slot), event.attempt), None
+        case e.AttemptFailed():
+            args: tuple[object, ...] = (event.job, iso(event.slot), event.attempt, _why(event.outcome), event.retry_ms)
+            return logging.INFO, "%s %s attempt %s failed: %s; again in %s ms", args, None
+        case e.RunStuck():
+            text = "%s %s is stuck: it swallows its cancellation and is no longer waited for"
+            return logging.WARNING, text, (event.job, iso(event.slot)), None
+        case e.RunUnstuck():
+            return logging.INFO, "%s: a run that was given up as stuck has ended", (event.job,), None
+        case e.JobParked():
+            args = (event.job, event.error, event.retry_ms)
+            return logging.ERROR, "%s parked: %s; asked again in %s ms", args, event.exception
+        case e.JobUnparked():
+            return logging.WARNING, "%s works again", (event.job,), None
+        case e.JobEnded():
+            last = "it has none" if event.last is None else iso(event.last)
+            if event.served:
+                return logging.INFO, "%s has ended; its last slot was %s", (event.job, last), None
+            return logging.WARNING, "%s never runs: its last slot is past: %s", (event.job, last), None
+        case e.JobPaused():
+            return logging.INFO, "%s paused", (event.job,), None
+        case e.JobResumed():
+            return logging.INFO, "%s resumed", (event.job,), None
+        case e.ClockStepped():
+            text = "the wall clock was set by %.3f s"
+            if event.by_ms < 0:
+                text += "; no slot recurs, so each job waits until it passes the job's last one again"
+            return logging.WARNING, text, (event.by_ms / 1000,), None
+        case e.SchedulerStarted():
+            args = (event.pid, event.ledger, len(event.jobs), ", ".join(event.jobs[:20]))
+            return logging.INFO, "scheduler started in process %s, ledger %s, %s jobs: %s", args, None
+        case e.SchedulerStopping():
+            return logging.INFO, "scheduler stopping; runs may take %.3f s more", (event.drain_seconds,), None
+        case e.SchedulerStopped():
+            return logging.INFO, "scheduler stopped", (), None
+        case e.SchedulerDisabled():
+            return logging.WARNING, "scheduler disabled: none of its %s jobs will run", (len(event.jobs),), None
+        case e.LedgerFailed():
+            return logging.WARNING, "the ledger could not %s: %s", (event.call, event.error), None
+        case e.ObserverFailed():
+            consequence = "disabled" if event.disabled else "kept"
+            return logging.WARNING, "observer %s %s: %s", (event.observer, consequence, event.problem), None
+        case e.InternalFault():
+            text = "a fault in loopcron (%s), please report it: %s"
+            return logging.ERROR, text, (event.where, event.error), event.exception
+    assert_never(event)
+
+
+def _why(outcome: Outcome) -> Any:
+    return f"{outcome.blame}: {outcome.error}" if isinstance(outcome, Failed) else type(outcome).__name__

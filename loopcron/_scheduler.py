@@ -1,0 +1,419 @@
+"""The scheduler as its users see it: jobs are declared on it, and it is entered and left."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack, final
+
+from loopcron._clock import SystemClock
+from loopcron._errors import (
+    ConfigError,
+    DuplicateJobError,
+    LifecycleError,
+    SchedulerClosedError,
+    UnknownJobError,
+)
+from loopcron._events import (
+    Action,
+    Paused,
+    Resumed,
+    SchedulerDisabled,
+    SchedulerStarted,
+    SchedulerStopped,
+)
+from loopcron._instants import span_ms, to_ms
+from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
+from loopcron._observe import LoggingObserver, Observers
+from loopcron._policies import Policy
+from loopcron._schedules import Schedule, checked_schedule
+from loopcron._status import Health, JobRecord, Reading, Snapshot, read_health, take_snapshot
+
+if TYPE_CHECKING:
+    from loopcron._engine import Engine, Trigger
+    from loopcron._protocols import Clock, Job, Ledger, Observer, Transport
+
+_F = TypeVar("_F", bound=Function)
+
+ZERO: Final = timedelta(0)
+
+
+@final
+class Scheduler:
+    """
+    Fires jobs on time, and lets nothing that a job does stop the next slot.
+
+    Declare jobs with `add` or `job`, then enter it: ``async with scheduler`` starts it and stops it at the end,
+    `run` does that until `stop` is called. It may be entered again after it was left, on another event loop too.
+    All verbs belong to the thread of that event loop; from another thread call them through
+    ``anyio.from_thread.run_sync``.
+
+    Inside, nothing raises: what goes wrong is an outcome in the history, an event for the observers and a line in
+    the log ``loopcron``. The one exception is a ``KeyboardInterrupt`` that a job raises: it is recorded and let out.
+
+    Args:
+        ledger: The memory of slots. Default: a new `MemoryLedger` for each life.
+        transport: Carries the requests of jobs. Default: `LoopbackTransport`.
+        clock: The source of now and of sleeping. Default: the system's.
+        observers: Told of every event, after the log.
+        drain: How long runs may go on when the scheduler is left; from 0. What still runs then is cancelled.
+        startup_delay: For how long after the start nothing runs; slots of that time run then, being late.
+        enabled: False starts nothing, and says so: for development and CI.
+
+    Raises:
+        ConfigError: An argument is none of these.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        observers: Sequence[Observer] = (),
+        drain: timedelta = timedelta(seconds=10),
+        startup_delay: timedelta = ZERO,
+        enabled: bool = True,
+    ) -> None:
+        self._ledger = _having("ledger", ledger, "register", "claim", "finish")
+        self._transport = _having("transport", transport, "send")
+        self._clock: Clock = _having("clock", clock, "now", "monotonic", "sleep") or SystemClock()
+        if not isinstance(observers, (list, tuple)):
+            raise ConfigError("observers", observers, "must be a list or tuple")
+        for observer in observers:
+            _having("observers", observer, "on_event")
+        self._observers = tuple(observers)
+        self._drain = span_ms("drain", drain, least=ZERO)
+        self._startup_delay = span_ms("startup_delay", startup_delay, least=ZERO)
+        if not isinstance(enabled, bool):
+            raise ConfigError("enabled", enabled, "must be True or False")
+        self._enabled = enabled
+        self._jobs: dict[str, Job] = {}
+        self._paused: set[str] = set()
+        self._records: dict[str, JobRecord] = {}
+        self._stop_conditions: list[Callable[[], bool]] = []
+        self._entered = False
+        self._thread: int | None = None
+        self._engine: Engine | None = None
+        self._life: AbstractAsyncContextManager[None] | None = None
+
+    # --- jobs
+
+    def add(self, job: Job) -> None:
+        """
+        Add a job; while the scheduler runs it is served from now on.
+
+        Raises:
+            ConfigError: The job lacks something or holds something that cannot work; nothing was added.
+            DuplicateJobError: Its name is taken.
+            SchedulerClosedError: The scheduler is stopping.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._check_thread()
+        if self._engine is not None and self._engine.stopping:
+            raise SchedulerClosedError("the scheduler is stopping; add jobs before it starts or while it runs")
+        name = checked_name(getattr(job, "name", None))
+        checked_schedule(getattr(job, "schedule", None))
+        if not isinstance(getattr(job, "policy", None), Policy):
+            raise ConfigError("policy", getattr(job, "policy", None), "must be a Policy")
+        _having("job", job, "run")
+        if name in self._jobs:
+            raise DuplicateJobError(name)
+        self._jobs[name] = job
+        if self._engine is not None:
+            self._engine.add(job, paused=False)
+
+    def job(
+        self, schedule: Schedule, *, name: str | None = None, **policy: Unpack[PolicyFields]
+    ) -> Callable[[_F], _F]:
+        """
+        Decorate a function that takes the `Run`, to be called by this schedule; it comes back unchanged.
+
+        Args:
+            schedule: When.
+            name: Of the job; the function's if left out.
+            policy: The fields of `Policy`.
+
+        Raises:
+            ConfigError: As `add`, when the function is decorated.
+        """
+
+        def decorate(function: _F) -> _F:
+            self.add(FunctionJob(name or getattr(function, "__name__", ""), schedule, function, **policy))
+            return function
+
+        return decorate
+
+    def remove(self, name: str) -> None:
+        """
+        Remove a job; its live runs are cancelled and end as ``Interrupted("remove")``, its history is dropped.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._known(name)
+        del self._jobs[name]
+        self._paused.discard(name)
+        if self._engine is not None:
+            self._engine.remove(name)
+        self._records.pop(name, None)
+
+    def pause(self, name: str) -> None:
+        """
+        Serve no slots of the job until `resume`, not even over a restart; a live run goes on. Pausing twice is once.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._known(name)
+        self._paused.add(name)
+        if self._engine is not None:
+            self._engine.tell(Paused(name))
+
+    def resume(self, name: str) -> None:
+        """
+        Serve the job again; the slots meanwhile end as one ``Skipped("paused")`` range and are never caught up.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._known(name)
+        self._paused.discard(name)
+        if self._engine is not None:
+            self._engine.tell(Resumed(name))
+
+    def trigger(self, name: str) -> Trigger:
+        """
+        Start a run of the job now, besides its slots; await what is returned for its outcome.
+
+        Works while the job is paused, obeys its overlap policy, and is told apart by the reason ``manual``.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            SchedulerClosedError: The scheduler does not run.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._known(name)
+        engine = self._running_engine()
+        if engine.stopping:
+            raise SchedulerClosedError("the scheduler is stopping; trigger jobs while it runs")
+        return engine.trigger(name)
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs, in the order in which they were added."""
+        return tuple(self._jobs.values())
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        """
+        Start; returns once the loop runs.
+
+        Raises:
+            LifecycleError: It runs already.
+        """
+        life = self._lifetime(loop=True)
+        await life.__aenter__()
+        self._life = life
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """
+        Stop: claim nothing more, let runs go on for the drain, cancel what is left, and record it.
+
+        Cancellation:
+            If the block was cancelled there is no drain: runs are cancelled at once, and waited for up to 2 s.
+        """
+        assert self._life is not None  # entered before
+        life, self._life = self._life, None
+        return await life.__aexit__(kind, error, trace)
+
+    def manual(self) -> AbstractAsyncContextManager[None]:
+        """Enter the scheduler without a loop: things happen in `tick` only. For tests and for loops of one's own."""
+        return self._lifetime(loop=False)
+
+    async def run(self) -> None:
+        """
+        Start, and run until `stop` is called from elsewhere.
+
+        Cancellation:
+            Stops without a drain.
+        """
+        async with self:
+            if self._engine is not None:
+                await self._engine.stopped.wait()
+
+    async def tick(self) -> tuple[Action, ...]:
+        """
+        Do what is due now, and return it without waiting for the runs; never raises for what a job or store does.
+
+        Raises:
+            SchedulerClosedError: The scheduler does not run.
+        """
+        engine = self._running_engine()
+        engine.done.clear()
+        await engine.tick()
+        return tuple(engine.done)
+
+    async def stop(self, *, drain: timedelta | None = None) -> None:
+        """
+        Stop, and return once it is over; does nothing if it does not run.
+
+        Args:
+            drain: How long runs may go on; the scheduler's own if left out. A second call cannot lengthen it.
+
+        Raises:
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        drain_ms = self._drain if drain is None else span_ms("drain", drain, least=ZERO)
+        self._check_thread()
+        engine = self._engine
+        if engine is not None:
+            engine.stop(drain_ms)
+            await engine.stopped.wait()
+
+    async def wait_idle(self) -> None:
+        """
+        Return once the loop sleeps and every live run waits in `Run.sleep` or ``loopcron.testing.hang``.
+
+        For tests: a fake clock calls it before it moves on. A job that awaits it waits for itself.
+
+        Raises:
+            SchedulerClosedError: The scheduler does not run.
+        """
+        await self._running_engine().wait_quiet()
+
+    def stop_when(self, condition: Callable[[], bool]) -> None:
+        """
+        Begin to stop as soon as *condition* is true: asked before anything is claimed, and when a request fails.
+
+        For adapters: a server that drains closes its listener long before it tells the application.
+        """
+        self._stop_conditions.append(condition)
+
+    @asynccontextmanager
+    async def _lifetime(self, *, loop: bool) -> AsyncIterator[None]:
+        if self._entered:
+            raise LifecycleError("the scheduler is entered already; it can be entered again once it was left")
+        self._entered = True
+        self._thread = threading.get_ident()
+        try:
+            if self._enabled:
+                async with self._alive(loop=loop):
+                    yield
+            else:
+                self._make_observers().notify(SchedulerDisabled(tuple(self._jobs)))
+                yield
+        finally:
+            self._entered = False
+            self._engine = self._thread = None
+
+    @asynccontextmanager
+    async def _alive(self, *, loop: bool) -> AsyncIterator[None]:
+        # Imported here because it takes anyio along, which costs more than all the rest of loopcron.
+        import anyio  # noqa: PLC0415
+
+        observers = self._make_observers()
+        engine = self._engine = self._make_engine(observers)
+        with ExitStack() as stack, anyio.CancelScope() as scope:
+            attach = getattr(self._clock, "attach", None)
+            if attach is not None:
+                stack.enter_context(attach(engine))
+            observers.notify(SchedulerStarted(tuple(self._jobs), type(engine.ledger).__name__, os.getpid()))
+            for name, job in self._jobs.items():
+                engine.add(job, paused=name in self._paused)
+            services = [observer for observer in self._observers if hasattr(observer, "run")]
+            engine.begin(services, loop=loop, interrupted=scope.cancel)
+            drain = self._drain
+            try:
+                yield
+            except anyio.get_cancelled_exc_class():
+                drain = 0
+                raise
+            finally:
+                await engine.leave(drain)
+                observers.notify(SchedulerStopped())
+        if engine.interrupt is not None:
+            raise engine.interrupt
+
+    def _make_observers(self) -> Observers:
+        return Observers((LoggingObserver(), *self._observers), self._clock.monotonic)
+
+    def _make_engine(self, observers: Observers) -> Engine:
+        from loopcron._engine import Engine  # noqa: PLC0415 - as above
+        from loopcron.ledgers.memory import MemoryLedger  # noqa: PLC0415 - a layer above, and only one of several
+
+        return Engine(
+            clock=self._clock,
+            ledger=self._ledger or MemoryLedger(self._clock),
+            observers=observers,
+            transport=self._find_transport,
+            records=self._records,
+            startup_delay=self._startup_delay,
+            drain=self._drain,
+            must_stop=lambda: any(condition() for condition in self._stop_conditions),
+        )
+
+    def _find_transport(self) -> Transport:
+        if self._transport is None:
+            from loopcron._loopback import LoopbackTransport  # noqa: PLC0415 - on first use: it takes h11 along
+
+            self._transport = LoopbackTransport()
+        return self._transport
+
+    # --- looking in
+
+    def health(self) -> Health:
+        """Return whether each job is well, computed now from stored facts; may be called from any thread."""
+        return read_health(self._reading())
+
+    def snapshot(self) -> Snapshot:
+        """Return every job with its next slot, live runs and newest outcomes; may be called from any thread."""
+        return take_snapshot(self._reading(), {job.name: str(job.schedule) for job in self._jobs.values()})
+
+    def _reading(self) -> Reading:
+        engine = self._engine
+        running = engine is not None and not engine.stopped.is_set()
+        silent = self._clock.monotonic() - engine.ticked if engine is not None and engine.has_loop else None
+        facts = {name: engine.timetable.facts(name) if engine is not None else None for name in tuple(self._jobs)}
+        return Reading(to_ms(self._clock.now()), running, silent, facts, self._records)
+
+    # --- checks
+
+    def _running_engine(self) -> Engine:
+        self._check_thread()
+        if self._engine is None:
+            raise SchedulerClosedError("the scheduler does not run; enter it first")
+        return self._engine
+
+    def _known(self, name: str) -> None:
+        self._check_thread()
+        if name not in self._jobs:
+            raise UnknownJobError(name, tuple(self._jobs))
+
+    def _check_thread(self) -> None:
+        if self._thread is not None and self._thread != threading.get_ident():
+            raise LifecycleError(
+                "called from another thread than the scheduler's; use anyio.from_thread.run_sync(scheduler.add, job)"
+            )
+
+
+_T = TypeVar("_T")
+
+
+def _having(field: str, value: _T, *methods: str) -> _T:
+    """Return *value* if it is None or has all these methods, else raise ``ConfigError``."""
+    for method in methods:
+        if value is not None and not callable(getattr(value, method, None)):
+            raise ConfigError(field, value, f"has no method {method}")
+    return value

@@ -1,0 +1,184 @@
+"""
+The one file that knows the backend: how a run gets a task that nothing it does can use against the others.
+
+asyncio: an owned task per run, because in an anyio task group one leaked ``CancelledError`` silently ends all
+siblings, and a run that swallows cancellation could never be left. trio: a system task with a nursery of its own
+per run, so that a leaked nursery or scope stays in there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from loopcron._outcomes import Run
+
+
+class Keeper(Protocol):
+    """Who made an attempt's task, and hears of it."""
+
+    def lost(self, handle: Handle, /) -> None:
+        """Take note that the attempt is over without having said so itself."""
+        ...
+
+    def parking_changed(self) -> None:
+        """Take note that a run began to wait for the clock."""
+        ...
+
+
+@final
+class Handle:
+    """A task that the scheduler owns: of one attempt, of its loop, of a service."""
+
+    __slots__ = (
+        "cancel_requested",
+        "ended",
+        "given_up",
+        "in_thread",
+        "keeper",
+        "lift_shield",
+        "parked",
+        "run",
+        "started",
+        "stop",
+    )
+
+    def __init__(self, run: Run | None, keeper: Keeper) -> None:
+        self.run: Final = run
+        """None: the task is no attempt."""
+        self.keeper: Final = keeper
+        self.started = False
+        """Whether the body took its first step; a task cancelled before that never enters its fence."""
+        self.parked = False
+        """Whether the body waits for the scheduler's clock, or for ever, so that time may move on."""
+        self.cancel_requested = False
+        self.given_up = False
+        self.ended = False
+        self.in_thread = False
+        self.stop: Callable[[], object] | None = None
+        self.lift_shield: Callable[[], object] | None = None
+
+    def cancel(self) -> None:
+        """Cut the attempt; one that has not started yet is only marked, and its body looks."""
+        self.cancel_requested = True
+        self.parked = False
+        if self.started and self.stop is not None:
+            self.stop()
+
+    @contextmanager
+    def park(self) -> Iterator[None]:
+        """Mark the body as waiting for the clock."""
+        self.parked = True
+        self.keeper.parking_changed()
+        try:
+            yield
+        finally:
+            self.parked = False
+
+    def give_up(self) -> None:
+        """Wait for the attempt no longer."""
+        self.given_up = True
+        if self.lift_shield is not None:
+            self.lift_shield()
+
+    def thread_ended(self) -> None:
+        """Take note that the thread of a blocking job is over, maybe long after its run was given up."""
+        self.in_thread = False
+        if self.given_up:
+            self.keeper.lost(self)
+
+    def task_ended(self) -> None:
+        """Take note that the task is over; one that was cancelled before its first step has reported nothing."""
+        if not self.ended:
+            self.keeper.lost(self)
+
+
+Body = Callable[[Handle], Coroutine[Any, Any, None]]
+
+current_handle: ContextVar[Handle] = ContextVar("current_handle")
+"""The attempt whose task is running; for ``loopcron.testing.hang``, which parks it."""
+
+
+class Spawner(Protocol):
+    """Starts tasks that the scheduler owns."""
+
+    def spawn(self, body: Body, handle: Handle) -> None:
+        """Run *body* in a task of its own."""
+        ...
+
+
+@final
+class _AsyncioSpawner:
+    def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415 - on use, so that importing loopcron stays light
+
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
+
+    def spawn(self, body: Body, handle: Handle) -> None:
+        # A copy per run: what a job sets must reach neither the next run nor the request that triggered it.
+        task = self._loop.create_task(body(handle), context=self._context.copy())
+        handle.stop = task.cancel
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            handle.task_ended()
+
+        self._tasks.add(task)
+        task.add_done_callback(done)
+
+
+@final
+class _TrioSpawner:
+    def __init__(self) -> None:
+        self._context = copy_context()
+
+    def spawn(self, body: Body, handle: Handle) -> None:
+        import trio  # noqa: PLC0415 - only where it runs already
+
+        async def nursed() -> None:
+            try:
+                async with trio.open_nursery() as nursery:
+                    handle.stop = nursery.cancel_scope.cancel
+                    nursery.start_soon(body, handle)
+            except trio.Cancelled:
+                raise  # the end of trio.run
+            except BaseException:  # noqa: BLE001, S110 - a leaked scope or nursery of the job; its outcome is known
+                pass
+            finally:
+                handle.task_ended()
+
+        trio.lowlevel.spawn_system_task(nursed, context=self._context.copy())
+
+
+def make_spawner() -> Spawner:
+    """Return the spawner for the event loop that runs now."""
+    return _TrioSpawner() if in_trio() else _AsyncioSpawner()
+
+
+def is_cancelled() -> bool:
+    """
+    Return whether the running task was really cancelled, rather than met by a ``CancelledError`` that leaked.
+
+    For tasks that run no job: they go on after a leak, and must end when the event loop is torn down. Runs are
+    judged by their own handle only, because a job's libraries count ``Task.cancelling`` up and down as they like.
+    """
+    if in_trio():
+        return True
+    import asyncio  # noqa: PLC0415 - on use
+
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def in_trio() -> bool:
+    """Return whether the calling task is trio's; asked first, because trio can be a guest of asyncio."""
+    module: Any = sys.modules.get("trio")
+    return module is not None and bool(module.lowlevel.in_trio_task())

@@ -192,7 +192,7 @@ def _checked_statuses(expected: Iterable[int]) -> frozenset[int]:
             raise ConfigError("expected", status, "must hold HTTP statuses from 100 to 599, such as {200, 202}")
     if not statuses:
         raise ConfigError("expected", "nothing", "must hold at least one HTTP status")
-    return statuses  # type: ignore[return-value]
+    return statuses
 
 
 def _is_async(function: object) -> bool:

@@ -125,8 +125,8 @@ def _settled(event: e.Settled) -> _Line:
             args = (name, slot, seconds, outcome.blame, outcome.error, event.failures)
             return logging.WARNING, "%s %s failed%s: %s: %s (%s in a row)", args, event.exception
         case TimedOut():
-            args = (name, slot, outcome.after_seconds, event.failures)
-            return logging.WARNING, "%s %s timed out after %.3f s (%s in a row)", args, None
+            text = "%s %s timed out after %.3f s (%s in a row)"
+            return logging.WARNING, text, (name, slot, outcome.after_seconds, event.failures), None
         case Skipped():
             level = logging.INFO if outcome.reason in ("paused", "removed") else logging.WARNING
             return level, "%s %s skipped: %s%s", (name, slot, outcome.reason, _range(outcome)), None

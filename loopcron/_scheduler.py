@@ -143,7 +143,8 @@ class Scheduler:
         """
 
         def decorate(function: _F) -> _F:
-            self.add(FunctionJob(name or getattr(function, "__name__", ""), schedule, function, **policy))
+            own_name: str = getattr(function, "__name__", "")
+            self.add(FunctionJob(own_name if name is None else name, schedule, function, **policy))
             return function
 
         return decorate

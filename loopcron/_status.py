@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, final
 from loopcron._events import Settled
 from loopcron._instants import from_ms
 from loopcron._outcomes import Busy, Failed, Succeeded, TimedOut
-from loopcron._timetable import JobFacts
+from loopcron._entries import JobFacts
 
 HISTORY: Final = 20
 """How many outcomes are kept per job."""

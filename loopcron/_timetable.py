@@ -8,13 +8,15 @@ one run alone is in ``_attempts``.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
+from loopcron._agenda import Agenda
 from loopcron._attempts import LiveRun
+from loopcron._due import settle_due
+from loopcron._entries import Claiming, Entry, JobFacts
 from loopcron._events import (
     Abandon,
     Action,
@@ -48,8 +50,7 @@ from loopcron._events import (
     Triggered,
     Won,
 )
-from loopcron._errors import ScheduleError
-from loopcron._instants import HOUR_MS, SECOND_MS, iso
+from loopcron._instants import SECOND_MS
 from loopcron._outcomes import (
     Failed,
     Interrupted,
@@ -62,8 +63,8 @@ from loopcron._outcomes import (
     TimedOut,
     error_text,
 )
-from loopcron._policies import CATCH_UP_TABLE, OVERLAP_TABLE, Lateness, Policy, Verdict, doubled_ms
-from loopcron._schedules import Every, MsSchedule, in_ms
+from loopcron._policies import OVERLAP_TABLE, Verdict, doubled_ms
+from loopcron._schedules import Every, in_ms
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
@@ -71,77 +72,6 @@ PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
 _in_order = attrgetter("slot", "job")
-
-
-class _Claiming(NamedTuple):
-    """A slot whose claim the ledger has not answered yet."""
-
-    claim_id: str
-    slot: int
-    reason: Reason
-    period: int
-
-
-@final
-class _Job:
-    """One job's place in the timetable."""
-
-    __slots__ = (
-        "added",
-        "armed",
-        "claiming",
-        "failures",
-        "faults",
-        "name",
-        "parked",
-        "paused",
-        "policy",
-        "registering",
-        "removed",
-        "retry_at",
-        "runs",
-        "schedule",
-        "slot",
-        "stuck",
-    )
-
-    def __init__(self, name: str, schedule: MsSchedule, policy: Policy, now: int, *, paused: bool) -> None:
-        self.name = name
-        self.schedule = schedule
-        self.policy = policy
-        self.added = now
-        self.paused = paused
-        self.registering = True
-        self.removed = False
-        self.slot: int | None = None
-        """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
-        self.armed: int | None = None
-        """The instant in whose bucket the job stands."""
-        self.claiming: _Claiming | None = None
-        self.runs: dict[int, LiveRun] | None = None  # made on the first run: an idle job carries no dict
-        self.stuck = 0
-        self.failures = 0
-        self.faults = 0
-        self.parked: str | None = None
-        self.retry_at: int | None = None
-        """When a parked job, or a registration that failed, is tried again."""
-
-
-class JobFacts(NamedTuple):
-    """What is known of a job at this moment, for health and snapshots."""
-
-    added: int
-    slot: int | None
-    """The next slot, or the oldest that is due and unserved."""
-    oldest: int | None
-    """The oldest slot that is due and has no outcome, be it waiting, claimed or running."""
-    period: int
-    paused: bool
-    parked: str | None
-    ended: bool
-    failures: int
-    stuck: int
-    runs: tuple[LiveRun, ...]
 
 
 @final
@@ -160,11 +90,6 @@ class Timetable:
     7. One poll at the end covers the same slots as many on the way.
     8. Time does not go back, except by a `Stepped`.
 
-    Jobs stand in buckets, one per instant, and a heap holds the instants: what is due together costs one heap
-    operation, and nothing is proportional to the number of idle jobs. A job stands in one bucket that counts,
-    ``armed``; entries left behind by an earlier look are found stale when their instant comes, and swept out when
-    they outnumber the jobs.
-
     Args:
         now: The start, in ms from the epoch.
         startup_delay: For how many ms nothing is claimed.
@@ -175,13 +100,11 @@ class Timetable:
         self._now = now
         self._release = now + startup_delay
         self._worker = worker
-        self._jobs: dict[str, _Job] = {}
-        self._claiming: dict[str, _Job] = {}
-        self._running: dict[int, _Job] = {}
-        self._stuck: dict[int, _Job] = {}
-        self._heap: list[int] = []
-        self._buckets: dict[int, _Job | list[_Job]] = {}
-        self._stale = 0
+        self._jobs: dict[str, Entry] = {}
+        self._claiming: dict[str, Entry] = {}
+        self._running: dict[int, Entry] = {}
+        self._stuck: dict[int, Entry] = {}
+        self._agenda: Agenda[Entry] = Agenda()
         self._serial = 0
         self._out: list[Action] = []
         self._stopping = False
@@ -215,29 +138,13 @@ class Timetable:
         self._advance(now)
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
-        heap = self._heap
-        left = CHUNK
-        while heap and heap[0] <= now and left > 0:
-            at = heap[0]
-            due = self._buckets[at]
-            if isinstance(due, list) and len(due) > left:
-                part = due[-left:]
-                del due[-left:]
-            else:
-                heapq.heappop(heap)
-                del self._buckets[at]
-                part = due if isinstance(due, list) else [due]
-            left -= len(part)
-            for job in part:
-                if job.armed == at:
-                    job.armed = None
-                    self._look(job)
-                else:
-                    self._stale -= 1
+        for job in self._agenda.take(now, CHUNK):
+            self._look(job)
         actions = self._out
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        if heap and heap[0] <= now:
+        first = self._agenda.first
+        if first is not None and first <= now:
             actions.append(More("", now))
         if not actions:
             return ()
@@ -248,7 +155,7 @@ class Timetable:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
         if self._out:
             return self._now
-        first = self._heap[0] if self._heap else None
+        first = self._agenda.first
         if self._drain_at is None:
             return first
         return self._drain_at if first is None else min(first, self._drain_at)
@@ -260,29 +167,8 @@ class Timetable:
 
     def facts(self, name: str) -> JobFacts | None:
         """Return what is known of the job; None if it is not in the timetable."""
-        job = self._jobs.get(name)
-        if job is None:
-            return None
-        runs = tuple(job.runs.values()) if job.runs else ()
-        open_slots = [run.slot for run in runs if run.key is None]
-        if job.claiming is not None:
-            open_slots.append(job.claiming.slot)
-        if job.slot is not None:
-            open_slots.append(job.slot)
-        ended = job.slot is None and not (job.registering or runs or job.claiming)
-        oldest = min(open_slots, default=None)
-        return JobFacts(
-            job.added,
-            job.slot,
-            oldest,
-            _period(job, oldest),
-            job.paused,
-            job.parked,
-            ended,
-            job.failures,
-            job.stuck,
-            runs,
-        )
+        entry = self._jobs.get(name)
+        return None if entry is None else entry.facts()
 
     # --- facts
 
@@ -290,14 +176,14 @@ class Timetable:
         schedule = in_ms(fact.schedule)
         if isinstance(schedule, Every) and schedule.anchor is None:
             schedule = schedule.anchored(self._now)
-        job = _Job(fact.job, schedule, fact.policy, self._now, paused=fact.paused)
+        job = Entry(fact.job, schedule, fact.policy, self._now, paused=fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
 
     def _registered(self, fact: Registered) -> None:
-        watermarks = fact.watermarks or [None] * len(fact.jobs)
-        for name, watermark in zip(fact.jobs, watermarks, strict=True):
+        for position, name in enumerate(fact.jobs):
+            watermark = None if fact.watermarks is None else fact.watermarks[position]
             job = self._jobs.get(name)
             if job is None or not job.registering:
                 continue  # removed meanwhile, or added anew and answered already
@@ -314,9 +200,7 @@ class Timetable:
         del self._jobs[fact.job]
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
-        if job.armed is not None:
-            job.armed = None
-            self._stale += 1
+        self._agenda.drop(job)
         for run in list((job.runs or {}).values()):
             self._cancel(job, run, "remove")
         self._arm(job)
@@ -341,12 +225,12 @@ class Timetable:
         if OVERLAP_TABLE[job.policy.overlap, bool(job.runs or job.claiming)] is Verdict.SKIP:
             self._settle(job, self._now, Skipped("overlap"), "manual", key=fact.key)
         else:
-            self._begin(job, self._now, "manual", 0, _period(job, job.slot), key=fact.key)
+            self._begin(job, self._now, "manual", 0, job.period(job.slot), key=fact.key)
             self._arm(job)
 
     def _answered(self, fact: Answered) -> None:
-        answers = fact.answers or [None] * len(fact.claims)
-        for claim, answer in zip(fact.claims, answers, strict=True):
+        for position, claim in enumerate(fact.claims):
+            answer = None if fact.answers is None else fact.answers[position]
             job = self._claiming.pop(claim.claim_id)
             claiming = job.claiming
             assert claiming is not None  # set together with the entry popped above
@@ -358,7 +242,7 @@ class Timetable:
                 self._settle(job, claim.slot, outcome, claiming.reason)
             self._arm(job)
 
-    def _won(self, job: _Job, claiming: _Claiming, fence: int) -> None:
+    def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         if job.removed or self._stopping:
             outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
@@ -422,7 +306,7 @@ class Timetable:
             raise ValueError(f"now went back from {self._now} to {now} without a Stepped")
         self._now = now
 
-    def _look(self, job: _Job) -> None:
+    def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
         if job.runs:
             for run in list(job.runs.values()):
@@ -431,7 +315,7 @@ class Timetable:
             self._guarded(job, self._serve)
         self._arm(job)
 
-    def _look_at_run(self, job: _Job, run: LiveRun) -> None:
+    def _look_at_run(self, job: Entry, run: LiveRun) -> None:
         at = run.wakeup()
         if at is None or at > self._now:
             return
@@ -444,7 +328,7 @@ class Timetable:
         else:
             self._cancel(job, run, "timeout")
 
-    def _guarded(self, job: _Job, step: Callable[[_Job], None]) -> None:
+    def _guarded(self, job: Entry, step: Callable[[Entry], None]) -> None:
         """Do a step that asks the job's schedule; what that raises parks this job and hurts no other."""
         try:
             step(job)
@@ -461,7 +345,7 @@ class Timetable:
                 job.faults = 0
                 job.retry_at = None
 
-    def _serve(self, job: _Job) -> None:
+    def _serve(self, job: Entry) -> None:
         if job.registering:
             if job.retry_at is not None:
                 self._register(job)
@@ -473,7 +357,7 @@ class Timetable:
         ):
             self._serve_due(job, job.slot)
 
-    def _register(self, job: _Job) -> None:
+    def _register(self, job: Entry) -> None:
         watermark: int | None = None
         if job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
@@ -483,54 +367,32 @@ class Timetable:
         job.retry_at = None
         self._out.append(Register(job.name, self._now, watermark))
 
-    def _open(self, job: _Job, watermark: int) -> None:
+    def _open(self, job: Entry, watermark: int) -> None:
         job.slot = job.schedule.next_ms(watermark)
         job.registering = False
         job.faults = 0
         if job.slot is None:
             self._out.append(JobEnded(job.name, self._now, job.schedule.latest_ms(watermark), served=False))
 
-    def _serve_due(self, job: _Job, slot: int) -> None:
-        """Give every due slot of *job* its outcome or its claim: the newest by lateness, the others have passed."""
-        schedule, now = job.schedule, self._now
-        newest: int | None = slot
-        passed: int | None = None
-        following = schedule.next_ms(slot)
-        if following is not None and following <= now:
-            newest = schedule.latest_ms(now)
-            if newest is None or newest < following:
-                raise ScheduleError("latest_until", newest, f"contradicts next_after, which named {iso(following)}")
-            passed = schedule.latest_ms(newest - 1)
-            following = schedule.next_ms(newest)
-            if following is not None and following <= now:
-                raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
-        period = HOUR_MS if following is None else following - newest
-        verdict, reason = self._judge(job, newest, period)
-        last = newest if verdict is Verdict.MISS else passed
-        missed = None if last is None or last < slot else Missed(slot, last, schedule.count(slot, last))
+    def _serve_due(self, job: Entry, slot: int) -> None:
+        """Give every due slot of *job* its outcome or its claim."""
+        due = settle_due(job.schedule, job.policy, slot, self._now, job.added)
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
-        job.slot = following
-        if missed is not None:
-            self._settle(job, missed.last, missed, reason)
-        if verdict is Verdict.RUN and OVERLAP_TABLE[job.policy.overlap, bool(job.runs)] is Verdict.SKIP:
-            self._settle(job, newest, Skipped("overlap"), reason)
-        elif verdict is Verdict.RUN:
+        job.slot = due.following
+        if due.missed is not None:
+            self._settle(job, due.missed.last, due.missed, due.reason)
+        if due.runs and OVERLAP_TABLE[job.policy.overlap, bool(job.runs)] is Verdict.SKIP:
+            self._settle(job, due.newest, Skipped("overlap"), due.reason)
+        elif due.runs:
             self._serial += 1
-            claim = Claim(job.name, newest, f"{self._worker}-{self._serial}")
-            job.claiming = _Claiming(claim.claim_id, newest, reason, period)
+            claim = Claim(job.name, due.newest, f"{self._worker}-{self._serial}")
+            job.claiming = Claiming(claim.claim_id, due.newest, due.reason, due.period)
             self._claiming[claim.claim_id] = job
             self._out.append(claim)
-        if following is None:
-            self._out.append(JobEnded(job.name, now, newest, served=True))
+        if due.following is None:
+            self._out.append(JobEnded(job.name, self._now, due.newest, served=True))
 
-    def _judge(self, job: _Job, newest: int, period: int) -> tuple[Verdict, Reason]:
-        if job.policy.run_on_start and newest <= job.added:
-            return Verdict.RUN, "start"
-        lateness = job.policy.lateness(self._now - newest, period)
-        verdict = CATCH_UP_TABLE[job.policy.catch_up, lateness]
-        return verdict, "schedule" if lateness is Lateness.WITHIN_GRACE else "catch_up"
-
-    def _close(self, job: _Job, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
+    def _close(self, job: Entry, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
         """
         Settle all slots that are due as one range; those of a paused job as skipped, all others as *outcome* says.
 
@@ -542,7 +404,7 @@ class Timetable:
             return
         measured: list[tuple[int, int | None, int | None]] = []
 
-        def measure(job: _Job) -> None:
+        def measure(job: Entry) -> None:
             last = max(first, job.schedule.latest_ms(self._now) or first)
             measured.append((last, job.schedule.count(first, last), job.schedule.next_ms(last)))
 
@@ -556,7 +418,7 @@ class Timetable:
     # --- runs
 
     def _begin(
-        self, job: _Job, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None
+        self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None
     ) -> None:
         now = self._now
         timeout = job.policy.timeout_ms(period)
@@ -576,7 +438,7 @@ class Timetable:
         self._out.append(RunStarted(run.job, run.slot, run.attempt, run.reason))
         self._out.append(run.start())
 
-    def _cancel(self, job: _Job, run: LiveRun, by: CancelledBy) -> None:
+    def _cancel(self, job: Entry, run: LiveRun, by: CancelledBy) -> None:
         if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
             self._end(job, run, Interrupted(by))
         elif run.cancelled_by is None:
@@ -584,14 +446,14 @@ class Timetable:
             run.cancelled_at = self._now
             self._out.append(Cancel(job.name, run.slot, run.run_id, by))
 
-    def _give_up(self, job: _Job, run: LiveRun) -> None:
+    def _give_up(self, job: Entry, run: LiveRun) -> None:
         self._end(job, run, run.verdict(None, self._now, stopping=self._stopping))
         job.stuck += 1
         self._stuck[run.run_id] = job
         self._out.append(RunStuck(job.name, run.slot, run.run_id))
         self._out.append(Abandon(job.name, run.slot, run.run_id))
 
-    def _end(self, job: _Job, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
+    def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
         assert job.runs is not None
         del job.runs[run.run_id]
         del self._running[run.run_id]
@@ -601,7 +463,7 @@ class Timetable:
 
     def _settle(
         self,
-        job: _Job,
+        job: Entry,
         slot: int,
         outcome: Outcome,
         reason: Reason,
@@ -627,10 +489,8 @@ class Timetable:
             self._cancel(job, job.runs[run_id], "shutdown")
             self._arm(job)
 
-    # --- the heap
-
-    def _arm(self, job: _Job) -> None:
-        """Put *job* into the bucket of the next instant at which it needs a look, if it stands in no earlier one."""
+    def _arm(self, job: Entry) -> None:
+        """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
         if not (job.removed or self._stopping or job.claiming is not None):
             if job.retry_at is not None:
@@ -642,43 +502,8 @@ class Timetable:
                 wakeup = run.wakeup()
                 if wakeup is not None and (at is None or wakeup < at):
                     at = wakeup
-        if at is None or (job.armed is not None and job.armed <= at):
-            return
-        if job.armed is not None:
-            self._stale += 1
-        job.armed = at
-        self._put(job, at)
-        if self._stale > 64 + 2 * len(self._jobs):
-            self._sweep()
-
-    def _put(self, job: _Job, at: int) -> None:
-        standing = self._buckets.get(at)
-        if standing is None:
-            self._buckets[at] = job
-            heapq.heappush(self._heap, at)
-        elif isinstance(standing, list):
-            standing.append(job)
-        else:
-            self._buckets[at] = [standing, job]
-
-    def _sweep(self) -> None:
-        """Make the heap anew without what is stale, so that adding and removing for ever stays bounded."""
-        standing = {id(job): job for bucket in self._buckets.values() for job in ([bucket] if isinstance(bucket, _Job) else bucket)}
-        self._heap, self._buckets, self._stale = [], {}, 0
-        for job in standing.values():
-            if job.armed is not None:
-                self._put(job, job.armed)
-
-
-def _period(job: _Job, slot: int | None) -> int:
-    """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""
-    if slot is None:
-        return HOUR_MS
-    try:
-        following = job.schedule.next_ms(slot)
-    except Exception:  # noqa: BLE001 - asked only for a default; the schedule's next real answer parks the job
-        return HOUR_MS
-    return HOUR_MS if following is None else following - slot
+        if at is not None:
+            self._agenda.put(job, at)
 
 
 _HANDLERS: Final[dict[type, Callable[[Timetable, Any], None]]] = {

@@ -1,0 +1,118 @@
+"""
+One job's place in the timetable: what it waits for and what of it is alive.
+
+Plain state; what happens to it is decided in ``_timetable``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+from loopcron._attempts import LiveRun
+from loopcron._instants import HOUR_MS
+from loopcron._outcomes import Reason
+from loopcron._policies import Policy
+from loopcron._schedules import MsSchedule
+
+
+class Claiming(NamedTuple):
+    """A slot whose claim the ledger has not answered yet."""
+
+    claim_id: str
+    slot: int
+    reason: Reason
+    period: int
+
+
+class JobFacts(NamedTuple):
+    """What is known of a job at this moment, for health and snapshots."""
+
+    added: int
+    slot: int | None
+    """The next slot, or the oldest that is due and unserved."""
+    oldest: int | None
+    """The oldest slot that is due and has no outcome, be it waiting, claimed or running."""
+    period: int
+    paused: bool
+    parked: str | None
+    ended: bool
+    failures: int
+    stuck: int
+    runs: tuple[LiveRun, ...]
+
+
+@final
+class Entry:
+    """One job's place in the timetable."""
+
+    __slots__ = (
+        "added",
+        "armed",
+        "claiming",
+        "failures",
+        "faults",
+        "name",
+        "parked",
+        "paused",
+        "policy",
+        "registering",
+        "removed",
+        "retry_at",
+        "runs",
+        "schedule",
+        "slot",
+        "stuck",
+    )
+
+    def __init__(self, name: str, schedule: MsSchedule, policy: Policy, now: int, *, paused: bool) -> None:
+        self.name = name
+        self.schedule = schedule
+        self.policy = policy
+        self.added = now
+        self.paused = paused
+        self.registering = True
+        self.removed = False
+        self.slot: int | None = None
+        """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
+        self.armed: int | None = None
+        """The instant in whose bucket the job stands."""
+        self.claiming: Claiming | None = None
+        self.runs: dict[int, LiveRun] | None = None  # made on the first run: an idle job carries no dict
+        self.stuck = 0
+        self.failures = 0
+        self.faults = 0
+        self.parked: str | None = None
+        self.retry_at: int | None = None
+        """When a parked job, or a registration that failed, is tried again."""
+
+    def period(self, slot: int | None) -> int:
+        """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""
+        if slot is None:
+            return HOUR_MS
+        try:
+            following = self.schedule.next_ms(slot)
+        except Exception:  # noqa: BLE001 - asked only for a default; the schedule's next real answer parks the job
+            return HOUR_MS
+        return HOUR_MS if following is None else following - slot
+
+    def facts(self) -> JobFacts:
+        """Return what is known of the job at this moment."""
+        runs = tuple(self.runs.values()) if self.runs else ()
+        open_slots = [run.slot for run in runs if run.key is None]
+        if self.claiming is not None:
+            open_slots.append(self.claiming.slot)
+        if self.slot is not None:
+            open_slots.append(self.slot)
+        oldest = min(open_slots, default=None)
+        return JobFacts(
+            added=self.added,
+            slot=self.slot,
+            oldest=oldest,
+            period=self.period(oldest),
+            paused=self.paused,
+            parked=self.parked,
+            ended=not (open_slots or runs or self.registering),
+            failures=self.failures,
+            stuck=self.stuck,
+            runs=runs,
+        )

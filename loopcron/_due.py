@@ -37,10 +37,11 @@ def settle_due(schedule: MsSchedule, policy: Policy, slot: int, now: int, added:
         ScheduleError: The schedule contradicts itself.
         Exception: Whatever a user's schedule raises.
     """
-    newest, passed = slot, None
+    newest = slot
+    passed: int | None = None
     following = schedule.next_ms(slot)
     if following is not None and following <= now:
-        newest, passed, following = _newest(schedule, following, now)
+        newest, passed, following = _newest(schedule, slot, following, now)
     period = HOUR_MS if following is None else following - newest
     runs, reason = _judge(policy, newest, now, period, added)
     last = passed if runs else newest
@@ -48,8 +49,8 @@ def settle_due(schedule: MsSchedule, policy: Policy, slot: int, now: int, added:
     return Due(runs, newest, reason, period, missed, following)
 
 
-def _newest(schedule: MsSchedule, second: int, now: int) -> tuple[int, int | None, int | None]:
-    """Return the newest due slot, the one before it and the one after it, given that at least two are due."""
+def _newest(schedule: MsSchedule, first: int, second: int, now: int) -> tuple[int, int, int | None]:
+    """Return the newest due slot, the one before it and the one after it, given the first two, which are due."""
     newest = schedule.latest_ms(now)
     if newest is None or newest < second:
         shown = None if newest is None else iso(newest)
@@ -57,7 +58,10 @@ def _newest(schedule: MsSchedule, second: int, now: int) -> tuple[int, int | Non
     following = schedule.next_ms(newest)
     if following is not None and following <= now:
         raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
-    return newest, schedule.latest_ms(newest - 1), following
+    passed = schedule.latest_ms(newest - 1)
+    if passed is None or passed < first:
+        raise ScheduleError("latest_until", passed, f"contradicts next_after, which named {iso(first)}")
+    return newest, passed, following
 
 
 def _judge(policy: Policy, newest: int, now: int, period: int, added: int) -> tuple[bool, Reason]:

@@ -8,7 +8,7 @@ to the observers, so that it cannot be silent. Made on the event loop it lives o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -61,7 +61,8 @@ class Trigger:
         assert self._outcome is not None  # set before the event
         return self._outcome
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        """See `wait`."""
         return self.wait().__await__()
 
 

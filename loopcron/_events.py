@@ -61,6 +61,7 @@ class Lost(NamedTuple):
 
 
 Answer = Won | Lost
+"""What a ledger says to a claim."""
 
 
 # --- facts: what the timetable is told
@@ -405,3 +406,4 @@ Event = (
 """All that an observer is told."""
 
 Action = Register | Claim | Finish | Start | Cancel | Abandon | More | Report
+"""What the timetable asks for, and what `Scheduler.tick` returns."""

@@ -115,6 +115,7 @@ class Interrupted:
 
 
 Outcome = Succeeded | Busy | Failed | TimedOut | Skipped | Missed | Taken | Interrupted
+"""What became of a slot: a closed union, so that a ``match`` over it can be checked for completeness."""
 OUTCOMES: Final = (Succeeded, Busy, Failed, TimedOut, Skipped, Missed, Taken, Interrupted)
 
 

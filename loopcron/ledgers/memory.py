@@ -12,6 +12,8 @@ from loopcron._instants import to_ms
 if TYPE_CHECKING:
     from loopcron._protocols import Clock
 
+__all__ = ("MemoryLedger",)
+
 
 @final
 class _Row:

@@ -1,0 +1,104 @@
+# The only task runner of loopcron. Needs python3 >= 3.11 with pip and venv, git and make; all else it installs into .venv.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+SERVER ?= starlette
+PACKAGES := loopcron loopcron_starlette loopcron_aiohttp
+FLAKES   ?= 20
+# Further arguments for pytest, such as: make test ARGS="tests/core -k every"
+ARGS   ?=
+# COVER=1 measures coverage in the same test run; "make cover-report" judges it.
+COVER  ?=
+PYTEST := $(PY) $(if $(COVER),-m coverage run) -m pytest
+# The folders whose tests need no server, so that they can be run often and on every interpreter.
+QUICK  = $(wildcard tests/core tests/property)
+
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes size clean setup
+
+help: ## List the targets
+	@echo "make <target>, where <target> is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+# Which extras each one holds, itself included.
+HOLDS.demo = demo
+HOLDS.test = test demo
+HOLDS.dev  = dev test demo
+
+# Stamps: an extra is installed anew only when pyproject.toml changed, so that a second start costs nothing.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "loopcron needs Python 3.11 or later, and $(PYTHON) is" \
+	    "$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null || echo 'not there');" \
+	    "name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@echo "Setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # a half-made one would count as made the next time
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(PY)
+	@echo "Installing loopcron[$*] into $(VENV)"
+	@$(PY) $(PIP_INSTALL) --editable '.[$*]'
+	@touch $(addprefix $(VENV)/.,$(HOLDS.$*))
+
+demo: $(VENV)/.demo ## Run the demo app; SERVER=starlette or aiohttp, DEMO_SECONDS=n ends it by itself
+	@$(PY) docs/examples/demo.py --server $(SERVER)
+
+test: $(VENV)/.test ## Run all tests; ARGS="…" goes to pytest, COVER=1 measures coverage
+	@rm -f $(if $(COVER),.coverage .coverage.*)
+	@$(PYTEST) $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and format with ruff
+	@status=0; $(PY) -m ruff check . || status=1; $(PY) -m ruff format --check . || status=1; exit $$status
+
+types: $(VENV)/.dev ## Check types: mypy on everything, basedpyright on the public API's examples
+	@status=0; $(PY) -m mypy || status=1; $(PY) -m basedpyright || status=1; exit $$status
+
+wheel: $(VENV)/.dev ## Build sdist and wheel into dist/, and check what they hold
+	@rm -rf dist
+	@$(PY) -m build --outdir dist . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@$(PY) .ci/check_wheel.py dist $(PACKAGES)
+
+docs: $(VENV)/.dev ## Build the documentation into docs/_build, every warning an error
+	@rm -rf docs/_build
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+cover: ## Run all tests under coverage and ask for 100 % of lines and branches
+	@$(MAKE) --no-print-directory test COVER=1
+	@$(MAKE) --no-print-directory cover-report
+
+cover-report: $(VENV)/.test ## Judge the coverage that "make test COVER=1" measured
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+versions: ## Run the core and property tests on Python 3.12 and 3.13, where found
+	@failed=; for version in 3.12 3.13; do \
+	  found=; \
+	  for candidate in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version*/bin/python$$version; do \
+	    "$$candidate" -c '' 2>/dev/null && { found=$$candidate; break; }; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "no python$$version here"; continue; fi; \
+	  echo "python$$version:"; \
+	  $(MAKE) --no-print-directory version VENV=.venv-$$version PYTHON="$$found" || failed="$$failed $$version"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed on Python$$failed" >&2; exit 1; }
+
+# One interpreter of "versions", in a venv of its own.
+version: $(VENV)/.test
+	@$(PY) -m pytest --quiet -p no:cacheprovider $(QUICK) $(ARGS)
+
+flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, each time with another seed
+	@for turn in $$(seq $(FLAKES)); do \
+	  echo "turn $$turn of $(FLAKES)"; \
+	  $(PY) -m pytest --quiet -p no:cacheprovider --hypothesis-seed=$$turn $(QUICK) $(wildcard tests/shell) $(ARGS) || exit 1; \
+	done
+
+size: ## Print the code lines of the core; blanks, comments and docstrings not counted
+	@$(PYTHON) .ci/size.py
+
+clean: ## Remove all that the targets above have made, the virtual environments too
+	rm -rf .venv .venv-* dist build docs/_build .coverage .coverage.* .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+"""
+What every test stands on: the event loops it runs on, the rule about skips, and the hypothesis profiles.
+
+Fixtures that only one folder needs belong into that folder's own conftest.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Generator
+from typing import Any
+
+import hypothesis
+import pytest
+
+REQUIRE_ALL = os.environ.get("LOOPCRON_REQUIRE_ALL") == "1"
+"""Set by the gate, which has all that a test can ask for: there a skip is a failure."""
+
+NOT_APPLICABLE = "not applicable:"
+"""How the reason of a skip begins that is right everywhere, such as a uvloop test on Windows."""
+
+# A case that is slow once, on a loaded machine or at trio's first import, is no failing case: no deadline anywhere.
+hypothesis.settings.register_profile("dev", deadline=None)
+# The same examples every time, so that the gate judges the change and not the dice; nightly is there to find new ones.
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=200)
+hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=5_000)
+hypothesis.settings.load_profile("dev")
+
+
+@pytest.fixture(
+    scope="module",  # as anyio has it: module-scoped async fixtures share one event loop
+    params=[
+        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {}), id="trio"),
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Run each async test on every loop we support; a test of one framework overrides this in its own folder."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    name = "uvloop" if backend[1].get("use_uvloop") else backend[0]
+    require_or_skip(name, f"{name} is not installed")
+    return backend
+
+
+def require_or_skip(needed: str | bool, reason: str) -> None:
+    """
+    Skip the test where *needed* is missing; in the gate that is a failure.
+
+    Args:
+        needed: The name of a module that must be installed, or whether a condition holds.
+        reason: Why the test cannot run without it. If it starts with ``not applicable:`` it skips in the gate too.
+    """
+    present = importlib.util.find_spec(needed) is not None if isinstance(needed, str) else needed
+    if not present:
+        pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    """Keep asyncio's debug mode to what is about our code."""
+    logging.getLogger("asyncio").addFilter(is_no_slow_callback)
+
+
+def is_no_slow_callback(record: logging.LogRecord) -> bool:
+    """
+    Drop what debug mode logs about callbacks that took over 0.1 s.
+
+    That is the machine's load, not our doing, and it would fail tests that ask for a silent log. What blocks the
+    loop is found by the observers' and the shell's own tests. Debug mode is on for its other half: coroutines that
+    nobody awaited and calls from a wrong thread.
+    """
+    return not (isinstance(record.msg, str) and record.msg.startswith("Executing "))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn the skip of a test into a failure, in the gate."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn the skip of a whole module into a failure, in the gate."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    # An expected failure is reported as skipped too, and is none of this rule's business.
+    if not REQUIRE_ALL or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(NOT_APPLICABLE):
+        report.outcome = "failed"
+        report.longrepr = f"LOOPCRON_REQUIRE_ALL=1 allows no skip, and this one would have been: {reason}"

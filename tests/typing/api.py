@@ -1,0 +1,118 @@
+"""Never executed: type checkers read it. The public API as its users write it, with the types they get back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import assert_never, assert_type
+
+from loopcron import (
+    Busy,
+    CatchUp,
+    Event,
+    Failed,
+    FunctionJob,
+    HttpJob,
+    Interrupted,
+    Missed,
+    Outcome,
+    Overlap,
+    Policy,
+    Retry,
+    Run,
+    Scheduler,
+    Settled,
+    Skipped,
+    Succeeded,
+    Taken,
+    TimedOut,
+    at,
+    env_token,
+    every,
+)
+
+scheduler = Scheduler()
+configured = Scheduler(
+    drain=timedelta(seconds=5),
+    startup_delay=timedelta(seconds=1),
+    observers=(),
+    enabled=False,
+)
+
+scheduler.add(
+    HttpJob(
+        "sync",
+        every(minutes=15),
+        "/api/sync/scheduled",
+        json={"issues": True},
+        token=env_token("AGENT_TOKEN"),
+        retry=Retry(attempts=3, on=frozenset({"transport", 503})),
+        overlap="allow",
+        catch_up=CatchUp.SKIP,
+    )
+)
+scheduler.add(FunctionJob("once", at(datetime(2026, 3, 1, tzinfo=UTC)), print))
+
+
+@scheduler.job(every(minutes=5), timeout=timedelta(minutes=1), run_on_start=True)
+async def prune(run: Run) -> Outcome | None:
+    """Look at all that a run tells, and choose an outcome."""
+    assert_type(run.slot, datetime)
+    assert_type(run.attempt, int)
+    assert_type(run.fence, int)
+    assert_type(run.deadline_at, datetime | None)
+    await run.sleep(0.5)
+    return Busy() if run.attempt > 1 else None
+
+
+@scheduler.job(every(minutes=5), name="blocking")
+def blocking(run: Run) -> int:
+    """Return something that is dropped."""
+    return run.attempt
+
+
+def wording(outcome: Outcome) -> str:
+    """Tell the members of the closed union apart; a checker sees that none is missing."""
+    match outcome:
+        case Succeeded() | Busy():
+            return str(outcome.status)
+        case Failed():
+            return f"{outcome.blame}: {outcome.error}"
+        case TimedOut():
+            return f"after {outcome.after_seconds} s"
+        case Skipped() | Missed():
+            return f"{outcome.count} slots"
+        case Interrupted():
+            return outcome.by
+        case Taken():
+            return "elsewhere"
+        case _:
+            assert_never(outcome)
+
+
+def last_word(event: Event) -> str | None:
+    """Narrow the union of events to the one that tells an outcome."""
+    return wording(event.outcome) if isinstance(event, Settled) else None
+
+
+async def life() -> None:
+    """Call every verb of a scheduler."""
+    # The decorator gives the function back unchanged.
+    assert_type(blocking(await a_run()), int)
+    async with scheduler as entered:
+        assert_type(entered, Scheduler)
+        scheduler.pause("sync")
+        scheduler.resume("sync")
+        assert_type(await scheduler.trigger("sync"), Outcome)
+        scheduler.remove("sync")
+    async with scheduler.manual():
+        await scheduler.tick()
+    await scheduler.run()
+
+
+async def a_run() -> Run:
+    """Stand for a run that somebody has."""
+    raise NotImplementedError
+
+
+policy = Policy(overlap=Overlap.ALLOW, misfire_grace=timedelta(minutes=2), timeout=None)
+assert_type(policy.overlap, Overlap)

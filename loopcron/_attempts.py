@@ -7,6 +7,7 @@ Knows no schedule, no other run and no ledger.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final, final
 
 from loopcron._events import CancelledBy, Start
@@ -18,57 +19,27 @@ STUCK_MS: Final = 2_000
 
 
 @final
+@dataclass(slots=True, eq=False)
 class LiveRun:
     """A run between its start and its outcome. All instants are in ms."""
 
-    __slots__ = (
-        "attempt",
-        "cancelled_at",
-        "cancelled_by",
-        "deadline",
-        "fence",
-        "job",
-        "key",
-        "obeyed",
-        "reason",
-        "refused",
-        "retry_at",
-        "retry_until",
-        "run_id",
-        "slot",
-        "started",
-        "tries",
-    )
-
-    def __init__(
-        self,
-        job: str,
-        slot: int,
-        run_id: int,
-        reason: Reason,
-        fence: int,
-        key: str | None,
-        started: int,
-        deadline: int | None,
-        retry_until: int,
-    ) -> None:
-        self.job: Final = job
-        self.slot: Final = slot
-        self.run_id: Final = run_id
-        self.reason: Final[Reason] = reason
-        self.fence: Final = fence
-        self.key: Final = key
-        self.started = started
-        self.deadline = deadline
-        self.retry_until = retry_until
-        self.attempt = 1
-        self.retry_at: int | None = None
-        self.cancelled_by: CancelledBy | None = None
-        self.cancelled_at = 0
-        # What each rule for repeating has used up: Retry, never started, Retry-After.
-        self.tries = 1
-        self.refused = 0
-        self.obeyed = 0
+    job: Final[str]
+    slot: Final[int]
+    run_id: Final[int]
+    reason: Final[Reason]
+    fence: Final[int]
+    key: Final[str | None]
+    started: int
+    deadline: int | None
+    retry_until: int
+    attempt: int = 1
+    retry_at: int | None = None
+    cancelled_by: CancelledBy | None = None
+    cancelled_at: int = 0
+    # What each rule for repeating has used up: Retry, never started, Retry-After.
+    tries: int = 1
+    refused: int = 0
+    obeyed: int = 0
 
     def start(self) -> Start:
         """Return the action that starts the present attempt."""

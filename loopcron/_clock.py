@@ -21,6 +21,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the event loop that runs; uvloop may wake up to a millisecond early."""
-        import anyio  # noqa: PLC0415 - on use: importing anyio costs more than all of loopcron
+        import anyio  # on use: importing anyio costs more than all of loopcron
 
         await anyio.sleep(seconds)

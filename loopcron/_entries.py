@@ -6,7 +6,8 @@ Plain state; what happens to it is decided in ``_timetable``.
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from dataclasses import dataclass
+from typing import Final, NamedTuple, final
 
 from loopcron._attempts import LiveRun
 from loopcron._instants import HOUR_MS
@@ -42,48 +43,30 @@ class JobFacts(NamedTuple):
 
 
 @final
+@dataclass(slots=True, eq=False)
 class Entry:
-    """One job's place in the timetable."""
+    """One job's place in the timetable. Instants are in ms."""
 
-    __slots__ = (
-        "added",
-        "armed",
-        "claiming",
-        "failures",
-        "faults",
-        "name",
-        "parked",
-        "paused",
-        "policy",
-        "registering",
-        "removed",
-        "retry_at",
-        "runs",
-        "schedule",
-        "slot",
-        "stuck",
-    )
-
-    def __init__(self, name: str, schedule: MsSchedule, policy: Policy, now: int, *, paused: bool) -> None:
-        self.name = name
-        self.schedule = schedule
-        self.policy = policy
-        self.added = now
-        self.paused = paused
-        self.registering = True
-        self.removed = False
-        self.slot: int | None = None
-        """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
-        self.armed: int | None = None
-        """The instant in whose bucket the job stands."""
-        self.claiming: Claiming | None = None
-        self.runs: dict[int, LiveRun] | None = None  # made on the first run: an idle job carries no dict
-        self.stuck = 0
-        self.failures = 0
-        self.faults = 0
-        self.parked: str | None = None
-        self.retry_at: int | None = None
-        """When a parked job, or a registration that failed, is tried again."""
+    name: Final[str]
+    schedule: Final[MsSchedule]
+    policy: Final[Policy]
+    added: Final[int]
+    paused: bool
+    registering: bool = True
+    removed: bool = False
+    slot: int | None = None
+    """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
+    armed: int | None = None
+    """The instant in whose bucket of the agenda the job stands."""
+    claiming: Claiming | None = None
+    runs: dict[int, LiveRun] | None = None
+    """Made on the first run: an idle job carries no dict."""
+    stuck: int = 0
+    failures: int = 0
+    faults: int = 0
+    parked: str | None = None
+    retry_at: int | None = None
+    """When a parked job, or a registration that failed, is tried again."""
 
     def period(self, slot: int | None) -> int:
         """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""

@@ -351,8 +351,8 @@ class Scheduler:
         return Observers((LoggingObserver(), *self._observers), self._clock.monotonic)
 
     def _make_engine(self, observers: Observers) -> Engine:
-        from loopcron._engine import Engine  # noqa: PLC0415 - as above
-        from loopcron.ledgers.memory import MemoryLedger  # noqa: PLC0415 - a layer above, and only one of several
+        from loopcron._engine import Engine  # as above
+        from loopcron.ledgers.memory import MemoryLedger  # a layer above, and only one of several
 
         return Engine(
             clock=self._clock,
@@ -367,7 +367,7 @@ class Scheduler:
 
     def _find_transport(self) -> Transport:
         if self._transport is None:
-            from loopcron._loopback import LoopbackTransport  # noqa: PLC0415 - on first use: it takes h11 along
+            from loopcron._loopback import LoopbackTransport  # on first use: it takes h11 along
 
             self._transport = LoopbackTransport()
         return self._transport

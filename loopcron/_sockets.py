@@ -87,7 +87,8 @@ async def _connect_to(family: int, place: tuple[str, int] | str) -> socket.socke
     if code == 0:
         return connection
     connection.close()
-    return TransportError("refused" if code in _NOBODY_LISTENS else "unreachable", started=False)
+    failure: TransportCode = "reset" if code == errno.ECONNRESET else "unreachable"
+    return TransportError("refused" if code in _NOBODY_LISTENS else failure, started=False)
 
 
 async def handshake(plain: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket | TransportError:

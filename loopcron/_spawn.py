@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 if TYPE_CHECKING:
@@ -33,36 +34,23 @@ class Keeper(Protocol):
 
 
 @final
+@dataclass(slots=True, eq=False)
 class Handle:
     """A task that the scheduler owns: of one attempt, of its loop, of a service."""
 
-    __slots__ = (
-        "cancel_requested",
-        "ended",
-        "given_up",
-        "in_thread",
-        "keeper",
-        "lift_shield",
-        "parked",
-        "run",
-        "started",
-        "stop",
-    )
-
-    def __init__(self, run: Run | None, keeper: Keeper) -> None:
-        self.run: Final = run
-        """None: the task is no attempt."""
-        self.keeper: Final = keeper
-        self.started = False
-        """Whether the body took its first step; a task cancelled before that never enters its fence."""
-        self.parked = False
-        """Whether the body waits for the scheduler's clock, or for ever, so that time may move on."""
-        self.cancel_requested = False
-        self.given_up = False
-        self.ended = False
-        self.in_thread = False
-        self.stop: Callable[[], object] | None = None
-        self.lift_shield: Callable[[], object] | None = None
+    run: Final[Run | None]
+    """None: the task is no attempt."""
+    keeper: Final[Keeper]
+    started: bool = False
+    """Whether the body took its first step; a task cancelled before that never enters its fence."""
+    parked: bool = False
+    """Whether the body waits for the scheduler's clock, or for ever, so that time may move on."""
+    cancel_requested: bool = False
+    given_up: bool = False
+    ended: bool = False
+    in_thread: bool = False
+    stop: Callable[[], object] | None = None
+    lift_shield: Callable[[], object] | None = None
 
     def cancel(self) -> None:
         """Cut the attempt; one that has not started yet is only marked, and its body looks."""
@@ -116,7 +104,7 @@ class Spawner(Protocol):
 @final
 class _AsyncioSpawner:
     def __init__(self) -> None:
-        import asyncio  # noqa: PLC0415 - on use, so that importing loopcron stays light
+        import asyncio  # on use, so that importing loopcron stays light
 
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
@@ -141,7 +129,7 @@ class _TrioSpawner:
         self._context = copy_context()
 
     def spawn(self, body: Body, handle: Handle) -> None:
-        import trio  # noqa: PLC0415 - only where it runs already
+        import trio  # only where it runs already
 
         async def nursed() -> None:
             try:
@@ -172,7 +160,7 @@ def is_cancelled() -> bool:
     """
     if in_trio():
         return True
-    import asyncio  # noqa: PLC0415 - on use
+    import asyncio  # on use
 
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

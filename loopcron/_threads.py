@@ -28,7 +28,7 @@ class Threads:
     """Calls functions on daemon threads, `THREADS` at a time. Made on the event loop that uses it."""
 
     def __init__(self) -> None:
-        import anyio  # noqa: PLC0415 - on use
+        import anyio  # on use
 
         self._places = anyio.Semaphore(THREADS)
 
@@ -40,7 +40,7 @@ class Threads:
             Waits on for the thread while the scheduler waits for the run; leaves the thread behind once the run is
             given up, or when the cancellation is not the scheduler's.
         """
-        import anyio  # noqa: PLC0415 - on use
+        import anyio  # on use
 
         await self._places.acquire()
         done = anyio.Event()
@@ -76,7 +76,7 @@ class Threads:
 
 
 async def _wait(done: anyio.Event, handle: Handle) -> None:
-    import anyio  # noqa: PLC0415 - on use
+    import anyio  # on use
 
     cancelled = anyio.get_cancelled_exc_class()
     while True:

@@ -13,43 +13,11 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, final
 
+from loopcron import _events as e
 from loopcron._agenda import Agenda
 from loopcron._attempts import LiveRun
 from loopcron._due import settle_due
 from loopcron._entries import Claiming, Entry, JobFacts
-from loopcron._events import (
-    Abandon,
-    Action,
-    Added,
-    Answered,
-    AttemptEnded,
-    AttemptFailed,
-    Cancel,
-    CancelledBy,
-    Claim,
-    ClockStepped,
-    Fact,
-    Finish,
-    JobEnded,
-    JobParked,
-    JobPaused,
-    JobResumed,
-    JobUnparked,
-    More,
-    Paused,
-    Register,
-    Registered,
-    Removed,
-    Resumed,
-    RunStarted,
-    RunStuck,
-    RunUnstuck,
-    Settled,
-    Stepped,
-    Stopping,
-    Triggered,
-    Won,
-)
 from loopcron._instants import SECOND_MS
 from loopcron._outcomes import (
     Failed,
@@ -106,23 +74,23 @@ class Timetable:
         self._stuck: dict[int, Entry] = {}
         self._agenda: Agenda[Entry] = Agenda()
         self._serial = 0
-        self._out: list[Action] = []
+        self._out: list[e.Action] = []
         self._stopping = False
         self._drain_at: int | None = None
 
-    def handle(self, fact: Fact, now: int) -> None:
+    def handle(self, fact: e.Fact, now: int) -> None:
         """
         Take note of *fact*; what follows from it comes out of the next `poll`.
 
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if type(fact) is Stepped:
+        if type(fact) is e.Stepped:
             self._now = now
         self._advance(now)
         _HANDLERS[type(fact)](self, fact)
 
-    def poll(self, now: int) -> tuple[Action, ...]:
+    def poll(self, now: int) -> tuple[e.Action, ...]:
         """
         Return what is to be done at *now*, and take it as done.
 
@@ -145,7 +113,7 @@ class Timetable:
             actions.sort(key=_in_order)
         first = self._agenda.first
         if first is not None and first <= now:
-            actions.append(More("", now))
+            actions.append(e.More("", now))
         if not actions:
             return ()
         self._out = []
@@ -172,16 +140,16 @@ class Timetable:
 
     # --- facts
 
-    def _added(self, fact: Added) -> None:
+    def _added(self, fact: e.Added) -> None:
         schedule = in_ms(fact.schedule)
         if isinstance(schedule, Every) and schedule.anchor is None:
             schedule = schedule.anchored(self._now)
-        job = Entry(fact.job, schedule, fact.policy, self._now, paused=fact.paused)
+        job = Entry(fact.job, schedule, fact.policy, self._now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
 
-    def _registered(self, fact: Registered) -> None:
+    def _registered(self, fact: e.Registered) -> None:
         for position, name in enumerate(fact.jobs):
             watermark = None if fact.watermarks is None else fact.watermarks[position]
             job = self._jobs.get(name)
@@ -194,7 +162,7 @@ class Timetable:
                 self._guarded(job, partial(self._open, watermark=watermark))
             self._arm(job)
 
-    def _removed(self, fact: Removed) -> None:
+    def _removed(self, fact: e.Removed) -> None:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
@@ -205,22 +173,22 @@ class Timetable:
             self._cancel(job, run, "remove")
         self._arm(job)
 
-    def _paused(self, fact: Paused) -> None:
+    def _paused(self, fact: e.Paused) -> None:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
             job.paused = True
-            self._out.append(JobPaused(job.name, self._now))
+            self._out.append(e.JobPaused(job.name, self._now))
 
-    def _resumed(self, fact: Resumed) -> None:
+    def _resumed(self, fact: e.Resumed) -> None:
         job = self._jobs[fact.job]
         if job.paused:
             self._close(job)
             job.paused = False
-            self._out.append(JobResumed(job.name, self._now))
+            self._out.append(e.JobResumed(job.name, self._now))
             self._arm(job)
 
-    def _triggered(self, fact: Triggered) -> None:
+    def _triggered(self, fact: e.Triggered) -> None:
         job = self._jobs[fact.job]
         if OVERLAP_TABLE[job.policy.overlap, bool(job.runs or job.claiming)] is Verdict.SKIP:
             self._settle(job, self._now, Skipped("overlap"), "manual", key=fact.key)
@@ -228,14 +196,14 @@ class Timetable:
             self._begin(job, self._now, "manual", 0, job.period(job.slot), key=fact.key)
             self._arm(job)
 
-    def _answered(self, fact: Answered) -> None:
+    def _answered(self, fact: e.Answered) -> None:
         for position, claim in enumerate(fact.claims):
             answer = None if fact.answers is None else fact.answers[position]
             job = self._claiming.pop(claim.claim_id)
             claiming = job.claiming
             assert claiming is not None  # set together with the entry popped above
             job.claiming = None
-            if isinstance(answer, Won):
+            if isinstance(answer, e.Won):
                 self._won(job, claiming, answer.fence)
             else:
                 outcome = Skipped("ledger") if answer is None else Taken()
@@ -247,16 +215,16 @@ class Timetable:
         if job.removed or self._stopping:
             outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
             self._settle(job, claiming.slot, outcome, claiming.reason, fence=fence)
-            self._out.append(Finish(job.name, claiming.slot, fence, outcome))
+            self._out.append(e.Finish(job.name, claiming.slot, fence, outcome))
         else:
             self._begin(job, claiming.slot, claiming.reason, fence, claiming.period)
 
-    def _attempt_ended(self, fact: AttemptEnded) -> None:
+    def _attempt_ended(self, fact: e.AttemptEnded) -> None:
         job = self._running.get(fact.run_id)
         if job is None:
             job = self._stuck.pop(fact.run_id)
             job.stuck -= 1
-            self._out.append(RunUnstuck(job.name, self._now, fact.run_id))
+            self._out.append(e.RunUnstuck(job.name, self._now, fact.run_id))
             return
         assert job.runs is not None  # a running job has runs
         run = job.runs[fact.run_id]
@@ -265,13 +233,13 @@ class Timetable:
             delay = run.retry_delay(outcome, job.policy.retry, self._now)
             if delay is not None:
                 run.retry_at = self._now + delay
-                self._out.append(AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
+                self._out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
                 self._arm(job)
                 return
         self._end(job, run, run.verdict(outcome, self._now, stopping=self._stopping), fact.exception)
         self._arm(job)
 
-    def _stepped(self, fact: Stepped) -> None:
+    def _stepped(self, fact: e.Stepped) -> None:
         # Slots are instants of the wall clock and stay; what was measured from a start moves with the clock.
         self._release += fact.by_ms
         if self._drain_at is not None:
@@ -282,9 +250,9 @@ class Timetable:
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._arm(job)
-        self._out.append(ClockStepped("", self._now, fact.by_ms))
+        self._out.append(e.ClockStepped("", self._now, fact.by_ms))
 
-    def _stop(self, fact: Stopping) -> None:
+    def _stop(self, fact: e.Stopping) -> None:
         drain_at = self._now + fact.drain_ms
         if self._stopping:  # asked again: the drain may become shorter, never longer
             self._drain_at = None if self._drain_at is None else min(self._drain_at, drain_at)
@@ -337,10 +305,10 @@ class Timetable:
             wait = doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             job.retry_at = self._now + wait
             job.parked = error_text(error)
-            self._out.append(JobParked(job.name, self._now, job.parked, wait, error))
+            self._out.append(e.JobParked(job.name, self._now, job.parked, wait, error))
         else:
             if job.parked is not None and not job.registering:
-                self._out.append(JobUnparked(job.name, self._now))
+                self._out.append(e.JobUnparked(job.name, self._now))
                 job.parked = None
                 job.faults = 0
                 job.retry_at = None
@@ -365,14 +333,14 @@ class Timetable:
         if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._out.append(Register(job.name, self._now, watermark))
+        self._out.append(e.Register(job.name, self._now, watermark))
 
     def _open(self, job: Entry, watermark: int) -> None:
         job.slot = job.schedule.next_ms(watermark)
         job.registering = False
         job.faults = 0
         if job.slot is None:
-            self._out.append(JobEnded(job.name, self._now, job.schedule.latest_ms(watermark), served=False))
+            self._out.append(e.JobEnded(job.name, self._now, job.schedule.latest_ms(watermark), served=False))
 
     def _serve_due(self, job: Entry, slot: int) -> None:
         """Give every due slot of *job* its outcome or its claim."""
@@ -385,12 +353,12 @@ class Timetable:
             self._settle(job, due.newest, Skipped("overlap"), due.reason)
         elif due.runs:
             self._serial += 1
-            claim = Claim(job.name, due.newest, f"{self._worker}-{self._serial}")
+            claim = e.Claim(job.name, due.newest, f"{self._worker}-{self._serial}")
             job.claiming = Claiming(claim.claim_id, due.newest, due.reason, due.period)
             self._claiming[claim.claim_id] = job
             self._out.append(claim)
         if due.following is None:
-            self._out.append(JobEnded(job.name, self._now, due.newest, served=True))
+            self._out.append(e.JobEnded(job.name, self._now, due.newest, served=True))
 
     def _close(self, job: Entry, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
         """
@@ -417,9 +385,7 @@ class Timetable:
 
     # --- runs
 
-    def _begin(
-        self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None
-    ) -> None:
+    def _begin(self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None) -> None:
         now = self._now
         timeout = job.policy.timeout_ms(period)
         deadline = None if timeout is None else now + timeout
@@ -435,23 +401,23 @@ class Timetable:
         self._start(run)
 
     def _start(self, run: LiveRun) -> None:
-        self._out.append(RunStarted(run.job, run.slot, run.attempt, run.reason))
+        self._out.append(e.RunStarted(run.job, run.slot, run.attempt, run.reason))
         self._out.append(run.start())
 
-    def _cancel(self, job: Entry, run: LiveRun, by: CancelledBy) -> None:
+    def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
         if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
             self._end(job, run, Interrupted(by))
         elif run.cancelled_by is None:
             run.cancelled_by = by
             run.cancelled_at = self._now
-            self._out.append(Cancel(job.name, run.slot, run.run_id, by))
+            self._out.append(e.Cancel(job.name, run.slot, run.run_id, by))
 
     def _give_up(self, job: Entry, run: LiveRun) -> None:
         self._end(job, run, run.verdict(None, self._now, stopping=self._stopping))
         job.stuck += 1
         self._stuck[run.run_id] = job
-        self._out.append(RunStuck(job.name, run.slot, run.run_id))
-        self._out.append(Abandon(job.name, run.slot, run.run_id))
+        self._out.append(e.RunStuck(job.name, run.slot, run.run_id))
+        self._out.append(e.Abandon(job.name, run.slot, run.run_id))
 
     def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
         assert job.runs is not None
@@ -459,7 +425,7 @@ class Timetable:
         del self._running[run.run_id]
         self._settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
         if run.key is None:
-            self._out.append(Finish(job.name, run.slot, run.fence, outcome))
+            self._out.append(e.Finish(job.name, run.slot, run.fence, outcome))
 
     def _settle(
         self,
@@ -479,7 +445,7 @@ class Timetable:
             job.failures += 1
         attempt, started = (0, None) if run is None else (run.attempt, run.started)
         self._out.append(
-            Settled(job.name, slot, outcome, reason, attempt, started, self._now, job.failures, fence, key, exception)
+            e.Settled(job.name, slot, outcome, reason, attempt, started, self._now, job.failures, fence, key, exception)
         )
 
     def _end_drain(self) -> None:
@@ -496,7 +462,7 @@ class Timetable:
             if job.retry_at is not None:
                 at = job.retry_at
             elif job.slot is not None and not job.paused:
-                at = job.slot if job.slot > self._release else self._release
+                at = max(job.slot, self._release)
         if job.runs:
             for run in job.runs.values():
                 wakeup = run.wakeup()
@@ -507,14 +473,14 @@ class Timetable:
 
 
 _HANDLERS: Final[dict[type, Callable[[Timetable, Any], None]]] = {
-    Added: Timetable._added,  # noqa: SLF001 - the class's own table
-    Registered: Timetable._registered,  # noqa: SLF001
-    Removed: Timetable._removed,  # noqa: SLF001
-    Paused: Timetable._paused,  # noqa: SLF001
-    Resumed: Timetable._resumed,  # noqa: SLF001
-    Triggered: Timetable._triggered,  # noqa: SLF001
-    Answered: Timetable._answered,  # noqa: SLF001
-    AttemptEnded: Timetable._attempt_ended,  # noqa: SLF001
-    Stepped: Timetable._stepped,  # noqa: SLF001
-    Stopping: Timetable._stop,  # noqa: SLF001
+    e.Added: Timetable._added,  # noqa: SLF001 - the class's own table
+    e.Registered: Timetable._registered,  # noqa: SLF001
+    e.Removed: Timetable._removed,  # noqa: SLF001
+    e.Paused: Timetable._paused,  # noqa: SLF001
+    e.Resumed: Timetable._resumed,  # noqa: SLF001
+    e.Triggered: Timetable._triggered,  # noqa: SLF001
+    e.Answered: Timetable._answered,  # noqa: SLF001
+    e.AttemptEnded: Timetable._attempt_ended,  # noqa: SLF001
+    e.Stepped: Timetable._stepped,  # noqa: SLF001
+    e.Stopping: Timetable._stop,  # noqa: SLF001
 }

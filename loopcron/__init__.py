@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-# fmt: off - three tables of the same names, for type checkers, for the import on use, and for readers
+# fmt: off
+# isort: off
+# Three tables of the same names: for type checkers, for the import on use, for readers.
 if TYPE_CHECKING:
     from loopcron._clock import SystemClock as SystemClock
     from loopcron._engine import Trigger as Trigger
@@ -100,3 +102,4 @@ __all__ = (
     "Won", "at", "bearer", "env_token", "every",
 )
 # fmt: on
+# isort: on

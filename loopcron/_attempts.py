@@ -34,6 +34,8 @@ class LiveRun:
     retry_until: int
     attempt: int = 1
     retry_at: int | None = None
+    failure: Outcome | None = None
+    """How the last attempt ended, while the run waits for the next one."""
     cancelled_by: CancelledBy | None = None
     cancelled_at: int = 0
     # What each rule for repeating has used up: Retry, never started, Retry-After.
@@ -65,7 +67,7 @@ class LiveRun:
 
     def retry_delay(self, outcome: Outcome, retry: Retry | None, now: int) -> int | None:
         """Return in how many ms the attempt that ended so is repeated; None if *outcome* is the run's."""
-        if not isinstance(outcome, Failed):
+        if not isinstance(outcome, Failed) or outcome.status == 409:
             return None
         delay: int
         if not outcome.started:
@@ -74,7 +76,7 @@ class LiveRun:
         elif outcome.retry_after_seconds is not None and self.obeyed < RETRY_AFTER_LIMIT:
             self.obeyed += 1
             delay = math.ceil(outcome.retry_after_seconds * 1000)
-        elif retry is not None and self.tries < retry.attempts and (outcome.status in retry.on or outcome.blame in retry.on):
+        elif retry is not None and self.tries < retry.attempts and retry.covers(outcome.status, outcome.blame):
             delay = retry.delay_ms(self.tries)
             self.tries += 1
         else:

@@ -34,7 +34,12 @@ class Courier:
         report: Takes the event of a failed call.
     """
 
-    def __init__(self, ledger: Ledger, tell: Callable[[Fact], object], report: Callable[[LedgerFailed], object]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        tell: Callable[[Fact], object],
+        report: Callable[[LedgerFailed], object],
+    ) -> None:
         self._ledger = ledger
         self._tell = tell
         self._report = report

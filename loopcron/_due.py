@@ -60,7 +60,8 @@ def _newest(schedule: MsSchedule, first: int, second: int, now: int) -> tuple[in
         raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
     passed = schedule.latest_ms(newest - 1)
     if passed is None or passed < first:
-        raise ScheduleError("latest_until", passed, f"contradicts next_after, which named {iso(first)}")
+        shown = None if passed is None else iso(passed)
+        raise ScheduleError("latest_until", shown, f"contradicts next_after, which named {iso(first)}")
     return newest, passed, following
 
 

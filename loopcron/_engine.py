@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import anyio
 
@@ -112,8 +112,8 @@ class Engine:
         self._spawner = make_spawner()
         self._threads = Threads()
         self._turning = False
-        self.done: list[e.Action] = []
-        """What was done since the loop or `tick` last emptied it."""
+        self.done: list[e.Action] | None = None
+        """Collects what is done while a `tick` is under way."""
         self._breathe = False
         self._poked = False
         self._faults = 0
@@ -160,26 +160,32 @@ class Engine:
 
     def tell(self, fact: e.Fact) -> None:
         """Tell the timetable *fact*, and do what follows from it at once."""
+        now = self._read_clocks()
         try:
-            self.timetable.handle(fact, self._read_clocks())
+            self.timetable.handle(fact, now)
         except Exception as error:  # noqa: BLE001 - by definition a bug of ours; a run's end must not raise into its task
             self._fault(type(fact).__name__, error)
-        self.turn()
+        self._turn()
 
     def turn(self) -> None:
         """
-        Poll and perform until nothing more is asked at this now; never raises.
+        Poll and perform until nothing more is asked for; never raises.
 
         Synchronous, so that it can stand at the end of a run or of a ledger's answer without waking the loop. What
         happens inside it that wants another turn, such as a job triggered by an observer, joins this one.
         """
+        self._read_clocks()
+        self._turn()
+
+    def _turn(self) -> None:
         if self._turning:
             return
         self._turning = True
         try:
             self._look_for_drain()
-            while actions := self.timetable.poll(self._read_clocks()):
-                self.done += actions
+            while actions := self.timetable.poll(self._wall):
+                if self.done is not None:
+                    self.done += actions
                 for action in actions:
                     self._perform(action)
                 if isinstance(actions[-1], e.More):
@@ -193,22 +199,22 @@ class Engine:
 
     def _perform(self, action: e.Action) -> None:
         try:
-            match action:
-                case e.Start():
-                    self._start(action)
-                case e.Claim() | e.Register() | e.Finish():
-                    self.courier.take(action)
-                    self._errand.set()
-                case e.Cancel():
-                    self._handles[action.run_id].cancel()
-                case e.Abandon():
-                    self._handles[action.run_id].give_up()
-                case e.More():
-                    pass
-                case _:
-                    self._report(action)
+            self._PERFORMERS.get(type(action), Engine._report)(self, action)
         except Exception as error:  # noqa: BLE001 - one action that fails must not take the others along
             self._fault(type(action).__name__, error)
+
+    def _ask(self, action: e.Register | e.Claim | e.Finish) -> None:
+        self.courier.take(action)
+        self._errand.set()
+
+    def _cancel(self, action: e.Cancel) -> None:
+        self._handles[action.run_id].cancel()
+
+    def _abandon(self, action: e.Abandon) -> None:
+        self._handles[action.run_id].give_up()
+
+    def _more(self, action: e.More) -> None:
+        """Nothing: the turn itself sees it, and ends."""
 
     def _report(self, event: e.Event) -> None:
         if isinstance(event, e.Settled):
@@ -382,23 +388,27 @@ class Engine:
         if cut is not None:
             raise cut
 
-    async def tick(self) -> None:
-        """Turn, and ask the ledger, until nothing more is due; for a life without a loop."""
-        self.turn()
-        while self._breathe or (self.courier.waiting and not self.has_loop):
-            self._breathe = False
-            await self.courier.deliver()
-            await anyio.lowlevel.checkpoint()
+    async def tick(self) -> tuple[e.Action, ...]:
+        """Turn, and without a loop ask the ledger too, until nothing more is due; return what was done."""
+        self.done = done = []
+        try:
             self.turn()
+            while self._breathe or (self.courier.waiting and not self.has_loop):
+                self._breathe = False
+                await self.courier.deliver()
+                await anyio.lowlevel.checkpoint()
+                self.turn()
+        finally:
+            self.done = None
         if self.interrupt is not None:
             raise self.interrupt
+        return tuple(done)
 
     async def _loop(self, handle: Handle) -> None:
         """Turn whenever something is due, until stopped."""
         handle.started = True
         while True:
             self._poked = False
-            self.done.clear()
             self.turn()
             self.ticked = self._monotonic
             if (self.stopping and self.timetable.is_over) or self.interrupt is not None:
@@ -438,7 +448,7 @@ class Engine:
         while not handle.cancel_requested:
             try:
                 await service.run()
-            except BaseException as error:  # noqa: BLE001 - a fence of design section 6: observer
+            except BaseException as error:
                 if isinstance(error, anyio.get_cancelled_exc_class()) and (handle.cancel_requested or is_cancelled()):
                     raise
                 failures += 1
@@ -522,3 +532,14 @@ class Engine:
         if self._quiet is not None and self.is_quiet:
             self._quiet.set()
             self._quiet = None
+
+    _PERFORMERS: ClassVar[dict[type, Callable[[Engine, Any], None]]] = {
+        e.Start: _start,
+        e.Claim: _ask,
+        e.Register: _ask,
+        e.Finish: _ask,
+        e.Cancel: _cancel,
+        e.Abandon: _abandon,
+        e.More: _more,
+    }
+    """What is done for each action; any other one is an event, and reported."""

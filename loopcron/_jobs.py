@@ -186,7 +186,10 @@ def outcome_of_error(error: TransportError) -> Outcome:
 
 
 def _checked_statuses(expected: Iterable[int]) -> frozenset[int]:
-    statuses = frozenset(expected) if isinstance(expected, Iterable) else frozenset({None})
+    try:
+        statuses = frozenset(expected)
+    except TypeError:
+        raise ConfigError("expected", expected, "must be a set of HTTP statuses, such as {200, 202}") from None
     for status in statuses:
         if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
             raise ConfigError("expected", status, "must hold HTTP statuses from 100 to 599, such as {200, 202}")
@@ -196,7 +199,9 @@ def _checked_statuses(expected: Iterable[int]) -> frozenset[int]:
 
 
 def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    # An object with an async __call__ is no coroutine function itself.
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - callable() does not tell which kind
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _checked_function(function: object) -> Function:

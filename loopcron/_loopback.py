@@ -256,8 +256,8 @@ async def _feed(connection: socket.socket, parser: h11.Connection) -> TransportC
 
     try:
         data = await when_ready(connection, partial(connection.recv, _CHUNK), wait_readable)
-    except ssl.SSLError as error:
-        return "closed" if isinstance(error, ssl.SSLEOFError) else "tls"
+    except ssl.SSLError:
+        return "tls"
     except OSError:
         return "reset"
     parser.receive_data(data)

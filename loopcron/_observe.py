@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, assert_never, final
 
 from loopcron import _events as e
@@ -90,13 +91,19 @@ class LoggingObserver:
 
     def on_event(self, event: e.Event) -> None:
         """Log *event*; whatever a handler raises is swallowed, because logging must not end logging."""
+        if not self._logger.isEnabledFor(_level(event)):
+            return  # before anything is formatted: most apps log WARNING, and most events are no warnings
         level, message, args, exception = _line(event)
-        if not self._logger.isEnabledFor(level):
-            return
-        try:
+        with suppress(Exception):  # a fence of design section 6: logger
             self._logger.log(level, message, *args, extra=_extra(event), exc_info=exception)
-        except Exception:  # noqa: BLE001, S110 - a fence of design section 6: logger
-            pass
+
+
+def _level(event: e.Event) -> int:
+    """Return the level of *event*, or a higher one where only its text tells."""
+    if isinstance(event, e.RunStarted):
+        return logging.DEBUG
+    quiet = isinstance(event, e.Settled) and isinstance(event.outcome, (Succeeded, Busy))
+    return logging.INFO if quiet else logging.CRITICAL
 
 
 _Line = tuple[int, str, tuple[object, ...], BaseException | None]
@@ -150,7 +157,7 @@ def _range(outcome: Skipped | Missed) -> str:
     return f" ({count} slots from {iso(outcome.first)})"
 
 
-def _line(event: e.Event) -> _Line:  # noqa: C901, PLR0911, PLR0912 - one line per kind of event, in one place
+def _line(event: e.Event) -> _Line:
     match event:
         case e.Settled():
             return _settled(event)

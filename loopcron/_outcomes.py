@@ -24,6 +24,8 @@ SkipReason = Literal["overlap", "paused", "ledger", "no_address", "removed"]
 InterruptedBy = Literal["shutdown", "remove"]
 
 TEXT_LIMIT: Final = 300
+LONGEST_WAIT_SECONDS: Final = 1e9
+"""Some thirty years: what asks for more is rubbish."""
 
 
 @final
@@ -58,10 +60,13 @@ class Failed:
     started: bool = True
     """False where the request provably did not reach an application."""
     retry_after_seconds: float | None = None
-    """How long the endpoint asked to wait: the ``Retry-After`` of a 425, 429 or 503."""
+    """How long the endpoint asked to wait: the ``Retry-After`` of a 425, 429 or 503; what is no such time is None."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "error", printable(self.error))
+        # A job may make this record too, and the planner reckons with the number: NaN would break its arithmetic.
+        if self.retry_after_seconds is not None and not 0 <= self.retry_after_seconds <= LONGEST_WAIT_SECONDS:
+            object.__setattr__(self, "retry_after_seconds", None)
 
 
 @final

@@ -8,9 +8,10 @@ rendered from what the code runs on. Nothing here knows slots, runs or "now".
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from loopcron._errors import ConfigError
@@ -102,12 +103,20 @@ class Retry:
             raise ConfigError("attempts", self.attempts, "must be a whole number from 2 to 100, the first one included")
         if span_ms("backoff", self.backoff) > span_ms("longest", self.longest):
             raise ConfigError("longest", self.longest, f"must not be shorter than backoff, {self.backoff}")
-        if isinstance(self.on, (str, int)):
+        try:
+            causes = None if isinstance(self.on, str) else frozenset(self.on)
+        except TypeError:
+            causes = None
+        if causes is None:
             raise ConfigError("on", self.on, "must be a set, such as {503, 'transport'}")
-        object.__setattr__(self, "on", frozenset(self.on))
+        object.__setattr__(self, "on", causes)
         for cause in self.on:
             if not _is_cause(cause):
                 raise ConfigError("on", cause, f"holds HTTP statuses from 300 to 599 but 409, or one of {BLAMES}")
+
+    def covers(self, status: int | None, blame: str) -> bool:
+        """Return whether a failure with this HTTP status, if any, and this blame is repeated."""
+        return blame in self.on or status in self.on
 
     def delay_ms(self, attempt: int) -> int:
         """Return the wait after the *attempt*-th attempt, counted from 1, in milliseconds."""
@@ -151,22 +160,27 @@ class Policy:
     """How late a slot may be and still be caught up, inclusive."""
     misfire_grace: timedelta | _Default = BY_PERIOD
     """How late the newest due slot simply runs, inclusive. Default: one period, at most one hour."""
-    timeout: timedelta | None | _Default = BY_PERIOD
+    timeout: timedelta | _Default | None = BY_PERIOD
     """How long a run may take over all its attempts. Default: one period, between 1 s and 5 min. None: for ever."""
     retry: Retry | None = None
     """When a failed attempt is repeated; such a run must also end before the next slot."""
     run_on_start: bool = False
     """Whether the newest slot at or before the start is due once the start-up delay is over, however late,
     unless the ledger says that it was served."""
+    # The durations in ms, since they are asked for at every slot; None where the period or nothing decides.
+    _within_ms: int = field(init=False, repr=False, compare=False)
+    _grace_ms: int | None = field(init=False, repr=False, compare=False, default=None)
+    _timeout_ms: int | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         _choice(self, "overlap", Overlap)
         _choice(self, "catch_up", CatchUp)
-        span_ms("catch_up_within", self.catch_up_within, least=timedelta(0))
+        put = partial(object.__setattr__, self)
+        put("_within_ms", span_ms("catch_up_within", self.catch_up_within, least=timedelta(0)))
         if self.misfire_grace is not BY_PERIOD:
-            span_ms("misfire_grace", self.misfire_grace, least=timedelta(0))
+            put("_grace_ms", span_ms("misfire_grace", self.misfire_grace, least=timedelta(0)))
         if self.timeout is not BY_PERIOD and self.timeout is not None:
-            span_ms("timeout", self.timeout)
+            put("_timeout_ms", span_ms("timeout", self.timeout))
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise ConfigError("retry", self.retry, "must be a Retry or None")
         if not isinstance(self.run_on_start, bool):
@@ -174,22 +188,19 @@ class Policy:
 
     def grace_ms(self, period_ms: int) -> int:
         """Return how late, in ms, a slot of this period still simply runs."""
-        if isinstance(self.misfire_grace, timedelta):
-            return span_ms("misfire_grace", self.misfire_grace, least=timedelta(0))
-        return min(period_ms, HOUR_MS)
+        return min(period_ms, HOUR_MS) if self._grace_ms is None else self._grace_ms
 
     def timeout_ms(self, period_ms: int) -> int | None:
         """Return how many ms a run of a slot of this period may take; None means for ever."""
-        if isinstance(self.timeout, timedelta):
-            return span_ms("timeout", self.timeout)
-        return None if self.timeout is None else max(SECOND_MS, min(period_ms, 300 * SECOND_MS))
+        if self.timeout is BY_PERIOD:
+            return max(SECOND_MS, min(period_ms, 300 * SECOND_MS))
+        return self._timeout_ms
 
     def lateness(self, late_ms: int, period_ms: int) -> Lateness:
         """Return the row of the catch-up table for a newest due slot that is *late_ms* late."""
         if late_ms <= self.grace_ms(period_ms):
             return Lateness.WITHIN_GRACE
-        within = late_ms <= span_ms("catch_up_within", self.catch_up_within, least=timedelta(0))
-        return Lateness.WITHIN_CATCH_UP if within else Lateness.BEYOND
+        return Lateness.WITHIN_CATCH_UP if late_ms <= self._within_ms else Lateness.BEYOND
 
 
 def _choice(policy: Policy, field: str, kind: type[StrEnum]) -> None:

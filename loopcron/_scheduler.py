@@ -261,10 +261,7 @@ class Scheduler:
         Raises:
             SchedulerClosedError: The scheduler does not run.
         """
-        engine = self._running_engine()
-        engine.done.clear()
-        await engine.tick()
-        return tuple(engine.done)
+        return await self._running_engine().tick()
 
     async def stop(self, *, drain: timedelta | None = None) -> None:
         """
@@ -322,7 +319,7 @@ class Scheduler:
     @asynccontextmanager
     async def _alive(self, *, loop: bool) -> AsyncIterator[None]:
         # Imported here because it takes anyio along, which costs more than all the rest of loopcron.
-        import anyio  # noqa: PLC0415
+        import anyio
 
         observers = self._make_observers()
         engine = self._engine = self._make_engine(observers)

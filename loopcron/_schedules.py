@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol, Self, final
 
 from loopcron._errors import ScheduleError
-from loopcron._instants import EPOCH, LONGEST, MILLISECOND, aware, from_ms, iso, span_ms, to_ms
+from loopcron._instants import EPOCH, MILLISECOND, aware, from_ms, iso, span_ms, to_ms
 
 COUNT_LIMIT: Final = 100
 """Up to how many slots of a schedule without arithmetic are counted; beyond it a count is None."""
@@ -154,7 +154,8 @@ def every(
         "milliseconds": milliseconds,
     }
     for field, value in parts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        # Compared, because math.isfinite raises for an int beyond the floats; NaN fails any comparison.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
             raise ScheduleError(field, value, "must be a finite number")
     given = {field: value for field, value in parts.items() if value}
     if interval is not None and given:
@@ -220,7 +221,12 @@ def at(instant: datetime) -> At:
         ScheduleError: *instant* is naive or no datetime.
     """
     instant = aware("instant", instant, ScheduleError)
-    return At(instant, -((EPOCH - instant) // MILLISECOND))
+    slot = -((EPOCH - instant) // MILLISECOND)
+    try:
+        from_ms(slot)
+    except OverflowError:
+        raise ScheduleError("instant", instant, "must lie within the years 1 to 9999 in UTC") from None
+    return At(instant, slot)
 
 
 @final
@@ -262,7 +268,7 @@ class _Checked:
         moment = aware(question, answer, ScheduleError)
         if moment.microsecond % 1000:
             raise ScheduleError(question, answer, "must be whole milliseconds")
-        return to_ms(moment)
+        return to_ms(moment.astimezone(UTC))  # raises for what only its own timezone can tell: all else stays in UTC
 
 
 def in_ms(schedule: Schedule) -> MsSchedule:
@@ -278,5 +284,3 @@ def checked_schedule(schedule: object) -> Schedule:
         return schedule  # type: ignore[return-value]
     raise ScheduleError("schedule", schedule, "must be every(...), at(...), or have next_after and latest_until")
 
-
-__all__ = ["COUNT_LIMIT", "LONGEST", "At", "Every", "MsSchedule", "Schedule", "at", "checked_schedule", "every", "in_ms"]

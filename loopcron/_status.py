@@ -14,10 +14,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, final
 
+from loopcron._entries import JobFacts
 from loopcron._events import Settled
 from loopcron._instants import from_ms
 from loopcron._outcomes import Busy, Failed, Succeeded, TimedOut
-from loopcron._entries import JobFacts
 
 HISTORY: Final = 20
 """How many outcomes are kept per job."""
@@ -195,7 +195,7 @@ def _job_health(name: str, facts: JobFacts | None, reading: Reading) -> JobHealt
     )
 
 
-def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -> tuple[JobState, str]:  # noqa: PLR0911 - the list of design section 6, in its order
+def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -> tuple[JobState, str]:
     if facts is None or not reading.running:
         return JobState.STOPPED, "the scheduler does not run"
     if facts.parked is not None:
@@ -240,7 +240,7 @@ def _job_snapshot(name: str, facts: JobFacts | None, reading: Reading, schedule:
     record = reading.records.get(name)
     history: Sequence[Settled] = () if record is None else record.ring
     if facts is None:
-        return JobSnapshot(name, schedule, False, None, (), tuple(history))  # noqa: FBT003
+        return JobSnapshot(name, schedule, False, None, (), tuple(history))
     runs = tuple(
         RunSnapshot(from_ms(run.slot), run.attempt, run.reason, from_ms(run.started), _at(run.deadline))
         for run in facts.runs

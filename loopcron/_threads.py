@@ -83,7 +83,7 @@ async def _wait(done: anyio.Event, handle: Handle) -> None:
         # The shield is for trio, which cancels again at every checkpoint; asyncio's cancel comes once. Giving the
         # run up lifts it, or it would hold up the end of trio.run.
         scope = anyio.CancelScope(shield=handle.cancel_requested)
-        handle.lift_shield = partial(setattr, scope, "shield", False)  # noqa: FBT003
+        handle.lift_shield = partial(setattr, scope, "shield", False)
         try:
             with scope:
                 await done.wait()

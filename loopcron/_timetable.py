@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
@@ -88,7 +88,7 @@ class Timetable:
         if type(fact) is e.Stepped:
             self._now = now
         self._advance(now)
-        _HANDLERS[type(fact)](self, fact)
+        self._HANDLERS[type(fact)](self, fact)
 
     def poll(self, now: int) -> tuple[e.Action, ...]:
         """
@@ -232,7 +232,7 @@ class Timetable:
         if outcome is not None and run.cancelled_by is None and not self._stopping:
             delay = run.retry_delay(outcome, job.policy.retry, self._now)
             if delay is not None:
-                run.retry_at = self._now + delay
+                run.retry_at, run.failure = self._now + delay, outcome
                 self._out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
                 self._arm(job)
                 return
@@ -244,7 +244,8 @@ class Timetable:
         self._release += fact.by_ms
         if self._drain_at is not None:
             self._drain_at += fact.by_ms
-        for job in {*self._jobs.values(), *self._running.values()}:
+        # A dict, not a set: the order of a set of jobs differs from process to process, and claim ids follow from it.
+        for job in dict.fromkeys((*self._jobs.values(), *self._running.values())):
             if job.retry_at is not None:
                 job.retry_at += fact.by_ms
             for run in (job.runs or {}).values():
@@ -280,7 +281,7 @@ class Timetable:
             for run in list(job.runs.values()):
                 self._look_at_run(job, run)
         if not (job.removed or self._stopping) and (job.retry_at is None or job.retry_at <= self._now):
-            self._guarded(job, self._serve)
+            self._serve(job)
         self._arm(job)
 
     def _look_at_run(self, job: Entry, run: LiveRun) -> None:
@@ -289,10 +290,13 @@ class Timetable:
             return
         if run.cancelled_by is not None:
             self._give_up(job, run)
-        elif run.retry_at is not None:
-            run.retry_at = None
-            run.attempt += 1
-            self._start(run)
+        elif run.failure is not None:  # between two attempts
+            if self._now >= run.retry_until:  # looked at too late, as after a suspend: no time is left for another one
+                self._end(job, run, run.failure)
+            else:
+                run.retry_at = run.failure = None
+                run.attempt += 1
+                self._start(run)
         else:
             self._cancel(job, run, "timeout")
 
@@ -314,16 +318,17 @@ class Timetable:
                 job.retry_at = None
 
     def _serve(self, job: Entry) -> None:
+        # Guarded only where the schedule is asked: what asks nothing is no proof that a parked job works again.
         if job.registering:
             if job.retry_at is not None:
-                self._register(job)
+                self._guarded(job, self._register)
         elif (
             job.slot is not None
             and job.slot <= self._now
             and self._now >= self._release
             and not (job.paused or job.claiming)
         ):
-            self._serve_due(job, job.slot)
+            self._guarded(job, self._serve_due)
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
@@ -336,15 +341,20 @@ class Timetable:
         self._out.append(e.Register(job.name, self._now, watermark))
 
     def _open(self, job: Entry, watermark: int) -> None:
-        job.slot = job.schedule.next_ms(watermark)
+        slot = job.schedule.next_ms(watermark)
+        last = job.schedule.latest_ms(watermark) if slot is None else None
+        # All that can fail is behind us.
+        job.slot = slot
         job.registering = False
         job.faults = 0
-        if job.slot is None:
-            self._out.append(e.JobEnded(job.name, self._now, job.schedule.latest_ms(watermark), served=False))
+        job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
+        if slot is None:
+            self._out.append(e.JobEnded(job.name, self._now, last, served=False))
 
-    def _serve_due(self, job: Entry, slot: int) -> None:
+    def _serve_due(self, job: Entry) -> None:
         """Give every due slot of *job* its outcome or its claim."""
-        due = settle_due(job.schedule, job.policy, slot, self._now, job.added)
+        assert job.slot is not None  # seen by the caller
+        due = settle_due(job.schedule, job.policy, job.slot, self._now, job.added)
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
         job.slot = due.following
         if due.missed is not None:
@@ -382,6 +392,8 @@ class Timetable:
         last, count, job.slot = measured[0] if measured else (first, None, None)
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._settle(job, last, make(first, last, count), "schedule")
+        if outcome is None and job.slot is None:
+            self._out.append(e.JobEnded(job.name, self._now, last, served=True))
 
     # --- runs
 
@@ -389,8 +401,10 @@ class Timetable:
         now = self._now
         timeout = job.policy.timeout_ms(period)
         deadline = None if timeout is None else now + timeout
-        if job.policy.retry is not None and job.slot is not None and job.slot > now:
-            deadline = job.slot if deadline is None else min(deadline, job.slot)
+        if job.policy.retry is not None and job.slot is not None:
+            # A slow ledger or a pause can have let the first unserved slot pass already.
+            following = job.slot if job.slot > now else now + job.period(now)
+            deadline = following if deadline is None else min(deadline, following)
         self._serial += 1
         until = now + period if deadline is None else deadline
         run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until)
@@ -459,10 +473,12 @@ class Timetable:
         """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
         if not (job.removed or self._stopping or job.claiming is not None):
-            if job.retry_at is not None:
+            if job.registering:
                 at = job.retry_at
             elif job.slot is not None and not job.paused:
                 at = max(job.slot, self._release)
+                if job.retry_at is not None:
+                    at = max(at, job.retry_at)
         if job.runs:
             for run in job.runs.values():
                 wakeup = run.wakeup()
@@ -471,16 +487,15 @@ class Timetable:
         if at is not None:
             self._agenda.put(job, at)
 
-
-_HANDLERS: Final[dict[type, Callable[[Timetable, Any], None]]] = {
-    e.Added: Timetable._added,  # noqa: SLF001 - the class's own table
-    e.Registered: Timetable._registered,  # noqa: SLF001
-    e.Removed: Timetable._removed,  # noqa: SLF001
-    e.Paused: Timetable._paused,  # noqa: SLF001
-    e.Resumed: Timetable._resumed,  # noqa: SLF001
-    e.Triggered: Timetable._triggered,  # noqa: SLF001
-    e.Answered: Timetable._answered,  # noqa: SLF001
-    e.AttemptEnded: Timetable._attempt_ended,  # noqa: SLF001
-    e.Stepped: Timetable._stepped,  # noqa: SLF001
-    e.Stopping: Timetable._stop,  # noqa: SLF001
-}
+    _HANDLERS: ClassVar[dict[type, Callable[[Timetable, Any], None]]] = {
+        e.Added: _added,
+        e.Registered: _registered,
+        e.Removed: _removed,
+        e.Paused: _paused,
+        e.Resumed: _resumed,
+        e.Triggered: _triggered,
+        e.Answered: _answered,
+        e.AttemptEnded: _attempt_ended,
+        e.Stepped: _stepped,
+        e.Stopping: _stop,
+    }

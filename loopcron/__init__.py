@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from loopcron._http import Request as Request, Response as Response, bearer as bearer, env_token as env_token
     from loopcron._jobs import FunctionJob as FunctionJob, HttpJob as HttpJob
+    from loopcron._listener import ListenerWatch as ListenerWatch
     from loopcron._loopback import LoopbackTransport as LoopbackTransport
     from loopcron._observe import LoggingObserver as LoggingObserver
     from loopcron._outcomes import (
@@ -67,6 +68,7 @@ else:
         ),
         "_http": "Request Response bearer env_token",
         "_jobs": "FunctionJob HttpJob",
+        "_listener": "ListenerWatch",
         "_loopback": "LoopbackTransport",
         "_observe": "LoggingObserver",
         "_outcomes": "Busy Failed Interrupted Missed Outcome Run Skipped Succeeded Taken TimedOut",
@@ -93,13 +95,13 @@ __all__ = (
     "Abandon", "Action", "Answer", "At", "AttemptFailed", "Busy", "Cancel", "CatchUp", "Claim", "Clock",
     "ClockStepped", "ConfigError", "DuplicateJobError", "Event", "Every", "Failed", "Finish", "FunctionJob", "Health",
     "HttpJob", "InternalFault", "Interrupted", "Job", "JobEnded", "JobHealth", "JobParked", "JobPaused", "JobResumed",
-    "JobSnapshot", "JobState", "JobUnparked", "Ledger", "LedgerFailed", "LifecycleError", "LoggingObserver",
-    "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More", "Observer", "ObserverFailed",
-    "Outcome", "Overlap", "Policy", "Register", "Request", "Response", "Retry", "Run", "RunSnapshot", "RunStarted",
-    "RunStuck", "RunUnstuck", "Schedule", "ScheduleError", "Scheduler", "SchedulerClosedError", "SchedulerDisabled",
-    "SchedulerStarted", "SchedulerStopped", "SchedulerStopping", "Service", "Settled", "Skipped", "Snapshot", "Start",
-    "Succeeded", "SystemClock", "Taken", "TimedOut", "Transport", "TransportError", "Trigger", "UnknownJobError",
-    "Won", "at", "bearer", "env_token", "every",
+    "JobSnapshot", "JobState", "JobUnparked", "Ledger", "LedgerFailed", "LifecycleError", "ListenerWatch",
+    "LoggingObserver", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More", "Observer",
+    "ObserverFailed", "Outcome", "Overlap", "Policy", "Register", "Request", "Response", "Retry", "Run",
+    "RunSnapshot", "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleError", "Scheduler",
+    "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerStopped", "SchedulerStopping",
+    "Service", "Settled", "Skipped", "Snapshot", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut",
+    "Transport", "TransportError", "Trigger", "UnknownJobError", "Won", "at", "bearer", "env_token", "every",
 )
 # fmt: on
 # isort: on

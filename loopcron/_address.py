@@ -20,7 +20,8 @@ from loopcron._errors import ConfigError
 Scheme = Literal["http", "https"]
 
 _BASE_URL: Final = re.compile(
-    r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?/?\Z", re.ASCII | re.IGNORECASE
+    r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?)(?::([0-9]{1,5}))?/?\Z",
+    re.ASCII | re.IGNORECASE,
 )
 _PORT: Final = re.compile(r"[0-9]{1,5}\Z")
 _DESCRIPTORS: Final = "/proc/self/fd"

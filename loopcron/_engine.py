@@ -390,7 +390,8 @@ class Engine:
 
     async def tick(self) -> tuple[e.Action, ...]:
         """Turn, and without a loop ask the ledger too, until nothing more is due; return what was done."""
-        self.done = done = []
+        done: list[e.Action] = []
+        self.done = done
         try:
             self.turn()
             while self._breathe or (self.courier.waiting and not self.has_loop):

@@ -71,13 +71,12 @@ class MisbehavingServer:
         self.connections: Counter[str] = Counter()
         """How many connections each port has accepted."""
         self.freed: set[str] = set()
-        self.counts: Counter[str] = Counter()
-        """How often each path was asked for."""
         self.closing: Final = threading.Event()
         self._ssl_context = ssl_context
         self._listeners: dict[Port, socket.socket] = {}
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self._is_late_open = False
         self._lock = threading.Lock()
         self._wake: tuple[socket.socket, socket.socket] | None = None
 
@@ -117,9 +116,9 @@ class MisbehavingServer:
         return number
 
     def url(self, port: Port = "main") -> str:
-        """Return the base URL of a port."""
+        """Return the base URL of a port; of a unix socket what its ``Host`` header would say."""
         scheme = "https" if self._ssl_context is not None and port in {"main", "late"} else "http"
-        return f"{scheme}://127.0.0.1:{self.port(port)}"
+        return f"{scheme}://localhost" if port == "main" and self.uds else f"{scheme}://127.0.0.1:{self.port(port)}"
 
     def free(self, name: str) -> None:
         """Free the lock *name*: ``/lock/<name>`` answers 200 from now on."""
@@ -127,8 +126,10 @@ class MisbehavingServer:
 
     def open_late(self) -> None:
         """Let the port *late* listen from now on."""
-        self._listeners["late"].listen()
-        self._wake_up()
+        if not self._is_late_open:
+            self._is_late_open = True
+            self._listeners["late"].listen()
+            self._wake_up()
 
     def _wake_up(self) -> None:
         if self._wake is not None:
@@ -153,6 +154,9 @@ class MisbehavingServer:
 
     def _accept(self, port: Port) -> None:
         connection, _ = self._listeners[port].accept()
+        if connection.family != socket.AF_UNIX:
+            # A reset discards what Nagle holds back: what was said before it would never arrive.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections[port] += 1
         with self._lock:
             self._open.add(connection)
@@ -181,16 +185,16 @@ class MisbehavingServer:
             reset(connection)
         elif port == "stall":
             hold(connection)
-        elif (seen := read_request(connection, with_body=port == "sink")) is not None:
+        elif (seen := read_request(connection)) is not None:
             if port == "sink":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             else:
-                self.counts[seen.path] += 1
+                self.seen.append(seen)
                 misbehave(Visit(self, connection, seen))
 
 
-def read_request(connection: socket.socket, *, with_body: bool = True) -> Seen | None:
-    """Read one request, or None if the client leaves before it is complete."""
+def read_request(connection: socket.socket) -> Seen | None:
+    """Read one request, without its body for ``/early``; None if the client leaves before it is complete."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536) if len(data) < _HEAD_LIMIT else b""
@@ -203,7 +207,7 @@ def read_request(connection: socket.socket, *, with_body: bool = True) -> Seen |
     pairs = (line.partition(":") for line in lines)
     headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
     body = bytearray(rest)
-    length = int(dict(headers).get("content-length", "0")) if with_body else 0
+    length = 0 if path == "/early" else int(dict(headers).get("content-length", "0"))
     while len(body) < length:
         chunk = connection.recv(65536)
         if not chunk:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from loopcron.testing._misbehaving import hold, read_request, reset
+from loopcron.testing._misbehaving import hold, reset
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +26,7 @@ DATE: Final = "Mon, 23 Nov 2026 08:00:00 GMT"
 """What the server says the time is, 30 s before the date above."""
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 _DRIP_SECONDS: Final = 0.02
+_EARLY_SECONDS: Final = 2.0
 _BOMB_BYTES: Final = 64 << 20
 _PADDING: Final = b"x" * 65536
 
@@ -58,8 +59,6 @@ class Visit:
 def misbehave(visit: Visit) -> None:
     """Do what the path asks for; the connection is closed by the caller."""
     name = visit.seen.path.partition("?")[0].split("/")[1]
-    if name != "early":
-        visit.server.seen.append(visit.seen)
     PATHS.get(name, _missing)(visit)
 
 
@@ -76,7 +75,8 @@ def _lock(visit: Visit) -> None:
 
 
 def _recovers(visit: Visit) -> None:
-    visit.answer(500 if visit.server.counts[visit.seen.path] <= int(visit.words[0]) else 200)
+    asked = sum(seen.path == visit.seen.path for seen in tuple(visit.server.seen))
+    visit.answer(500 if asked <= int(visit.words[0]) else 200)
 
 
 def _retry(visit: Visit) -> None:
@@ -198,9 +198,7 @@ def _markup(visit: Visit) -> None:
 
 def _early(visit: Visit) -> None:
     visit.answer(413)
-    visit.connection.settimeout(0.0)  # never reads the body: a client has to hear us while it is still sending
-    visit.connection.settimeout(None)
-    visit.server.closing.wait(2.0)
+    visit.server.closing.wait(_EARLY_SECONDS)  # the body stays unread: the client hears us while it is sending
 
 
 PATHS: Final[dict[str, Callable[[Visit], None]]] = {

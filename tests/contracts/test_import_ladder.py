@@ -26,7 +26,7 @@ LADDER = (
     ("_cron", "_schedules", "_outcomes", "_events"),
     ("_agenda", "_attempts", "_due", "_entries", "_timetable"),
     (
-        *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address"),
+        *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),
     ),
     ("ledgers",),

@@ -163,14 +163,14 @@ def _complaint(url: str) -> str:
     return "must hold a host name or IP address in ASCII and a port from 1 to 65535"
 
 
-def checked_uds(uds: object) -> str:
+def checked_uds(uds: str | os.PathLike[str]) -> str:
     """
     Return the path of a unix socket as a string.
 
     Raises:
         ConfigError: It is none, or longer than the kernel allows.
     """
-    path = os.fspath(uds) if isinstance(uds, (str, os.PathLike)) else None
+    path: object = os.fspath(uds) if isinstance(uds, (str, os.PathLike)) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if not hasattr(socket, "AF_UNIX"):  # pragma: no cover - Windows
         raise ConfigError("uds", path, "unix sockets are not available on this platform")
     if not isinstance(path, str) or not path or "\0" in path[1:] or path == "\0":

@@ -105,11 +105,12 @@ class LoopbackTransport:
         address = self._where()
         if address is None:
             return TransportError("no_address", started=False)
+        context = self._tls() if self._scheme == "https" else None
         connection = await connect(address)
         if isinstance(connection, TransportError):
             return connection
-        if self._scheme == "https":
-            connection = await handshake(connection, self._tls(), address.host)
+        if context is not None:
+            connection = await handshake(connection, context, address.host)
             if isinstance(connection, TransportError):
                 return connection
         with connection:
@@ -164,6 +165,7 @@ async def _exchange(connection: socket.socket, request: Request, host: str) -> R
     if not rest:
         return await _receive(connection, parser)
     # A body larger than the socket's buffer: an answer that comes before all of it is sent (401, 413) counts.
+    answer: Response | TransportError = TransportError("internal")  # type checkers: a group may swallow
     async with create_task_group() as tasks:
         tasks.start_soon(_send_rest, connection, rest)
         answer = await _receive(connection, parser)

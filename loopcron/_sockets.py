@@ -75,7 +75,7 @@ async def _connect_to(family: int, place: tuple[str, int] | str) -> socket.socke
         return TransportError("unreachable", started=False)  # no descriptor left, or no such family here
     try:
         connection.setblocking(False)
-        if family != socket.AF_UNIX:
+        if isinstance(place, tuple):  # not by AF_UNIX, which not every platform has
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = connection.connect_ex(place)
         if code in _UNDER_WAY:

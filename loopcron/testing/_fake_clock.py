@@ -57,6 +57,7 @@ class FakeClock:
         self._serial = 0
         self._resuming = 0
         self._players: list[Player] = []
+        self._glides: list[timedelta] = []
 
     def now(self) -> datetime:
         """Return the wall hand."""
@@ -135,12 +136,7 @@ class FakeClock:
 
     async def _settle(self) -> None:
         with anyio.move_on_after(PATIENCE_SECONDS):
-            # Woken sleepers count as parked until they have run; and what runs may wake another scheduler's.
-            while self._resuming or not all(player.is_quiet for player in self._players):
-                await anyio.lowlevel.checkpoint()
-                for player in self._players:
-                    if not self._resuming:
-                        await player.wait_quiet()
+            await self._quiet()
             return
         busy = ", ".join(name for player in self._players for name in player.busy) or "the scheduler itself"
         raise LoopcronError(
@@ -148,13 +144,26 @@ class FakeClock:
             "for the clock; let the run wait in run.sleep(...) or loopcron.testing.hang()"
         )
 
-    async def _glide(self, wake_at: timedelta) -> None:
-        """Move on by oneself, for a loop that drains and has nobody to advance the clock for it."""
-        with anyio.move_on_after(PATIENCE_SECONDS):
+    async def _quiet(self) -> None:
+        # Woken sleepers count as parked until they have run; and what runs may wake another scheduler's.
+        while self._resuming or not all(player.is_quiet for player in self._players):
             await anyio.lowlevel.checkpoint()
             for player in self._players:
-                await player.wait_quiet()
-        self._move_to(min([wake_at, *(sleeper[0] for sleeper in self._sleepers)]))
+                if not self._resuming:
+                    await player.wait_quiet()
+
+    async def _glide(self, wake_at: timedelta) -> None:
+        """Move on by oneself, for a loop that drains and has nobody to advance the clock for it."""
+        self._glides.append(wake_at)
+        try:
+            with anyio.move_on_after(PATIENCE_SECONDS):
+                await anyio.lowlevel.checkpoint()
+                await self._quiet()
+            first = min([*self._glides, *(sleeper[0] for sleeper in self._sleepers)])
+        finally:
+            self._glides.remove(wake_at)
+        if first > self._monotonic:  # else somebody else has moved the hands meanwhile
+            self._move_to(first)
 
 
 async def hang() -> None:

@@ -82,9 +82,9 @@ class MisbehavingServer:
 
     def __enter__(self) -> Self:
         for port in _PORTS:
-            is_unix = port == "main" and self.uds is not None
-            listener = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
-            listener.bind(self.uds if is_unix else ("127.0.0.1", 0))
+            uds = self.uds if port == "main" else None
+            listener = socket.socket(socket.AF_INET if uds is None else socket.AF_UNIX)
+            listener.bind(("127.0.0.1", 0) if uds is None else uds)
             self._listeners[port] = listener
             # Bound but not listening: the port is refused, and nobody else can take it meanwhile.
             if port not in {"closed", "late"}:
@@ -132,8 +132,8 @@ class MisbehavingServer:
             self._wake_up()
 
     def _wake_up(self) -> None:
-        if self._wake is not None:
-            self._wake[1].send(b"!")
+        assert self._wake is not None, "enter the server first"
+        self._wake[1].send(b"!")
 
     def _start(self, target: object, *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True, name="misbehaving server")  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ class MisbehavingServer:
         if port == "reset":
             reset(connection)
         elif port == "stall":
-            hold(connection)
+            self.closing.wait()  # not even reading, so that a large request gets stuck half-way
         elif (seen := read_request(connection)) is not None:
             if port == "sink":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

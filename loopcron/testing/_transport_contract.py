@@ -1,138 +1,32 @@
 """
 The contract of every transport, as a class of tests: subclass `TransportContract`, say how to reach the server, done.
 
-Each case sends an `HttpJob`'s request to the misbehaving server and judges the outcome, how long it took, what the
+Each test sends an `HttpJob`'s request to the misbehaving server and judges the outcome, how long it took, what the
 server saw, and that the token is nowhere to be found afterwards.
 """
 
 from __future__ import annotations
 
-import base64
-import pickle
-import time
-import traceback
-import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, final
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Final
 
-import anyio
 import pytest
 
-from loopcron._errors import TransportError
-from loopcron._http import BODY_LIMIT, Request, Response
-from loopcron._jobs import HttpJob, outcome_of_error
-from loopcron._outcomes import Busy, Failed, Outcome, Run, Succeeded, TimedOut
-from loopcron._schedules import every
+from loopcron._http import BODY_LIMIT, Request
+from loopcron._outcomes import Busy, Failed, Succeeded, TimedOut
 from loopcron.testing._misbehaving import MisbehavingServer, Port
+from loopcron.testing._transport_case import (
+    assert_no_secret,
+    attempt,
+    bounded_memory,
+    contract_token,
+    unusable_token,
+)
 
 if TYPE_CHECKING:
     from loopcron._protocols import Transport
 
-CONTRACT_TOKEN: Final = "c0ntract+s3cret/t0ken=~with%everything"  # noqa: S105 - made to be hunted for
-_CANCEL_SECONDS: Final = 0.5
-"""How long a transport may take to end once it is cancelled."""
-_MEMORY_LIMIT: Final = 16 << 20
-_SLOT: Final = 1_798_761_600_000
 _WHOLE_BODY: Final = 8 << 20
-
-
-def contract_token() -> str:
-    """Give the token that all cases send; a function, so that no frame of a test ever holds it."""
-    return CONTRACT_TOKEN
-
-
-def secret_forms() -> tuple[str, ...]:
-    """Return the token in all the forms it could leak in."""
-    plain = CONTRACT_TOKEN.encode()
-    shifted = (base64.b64encode(b"x" * pad + plain)[4:-4] for pad in range(3))  # at each alignment, inside other text
-    coded = (base64.b64encode(plain), base64.urlsafe_b64encode(plain), *shifted)
-    return (CONTRACT_TOKEN, quote(CONTRACT_TOKEN), quote_plus(CONTRACT_TOKEN), *(form.decode() for form in coded))
-
-
-def assert_no_secret(*texts: str) -> None:
-    """Fail if the token is in one of the *texts*, in any form; the failure does not show it either."""
-    found = sum(form in text for text in texts for form in secret_forms())
-    assert found == 0, "the token has leaked"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one case ended."""
-
-    outcome: Outcome
-    seconds: float
-    error: TransportError | None
-    """What the transport raised, if it did."""
-
-
-@final
-class _Backstage:
-    """What a run needs of a scheduler: here only to send, while noting what a traceback would show."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport: Final = transport
-        self.evidence: list[str] = []
-        self.error: TransportError | None = None
-
-    async def send(self, run: Run, request: Request, /) -> Response:
-        try:
-            response = await self._transport.send(request.with_headers(run.headers()))
-        except BaseException as error:
-            if isinstance(error, TransportError):
-                self.error = error
-            shown = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
-            self.evidence += [*shown.format(), repr(error), str(error), repr(error.args)]
-            raise
-        self.evidence.append(repr(response))
-        return response
-
-    async def sleep(self, run: Run, seconds: float, /) -> None:
-        raise NotImplementedError
-
-    async def call(self, run: Run, function: Callable[[Run], object], /) -> object:
-        raise NotImplementedError
-
-
-async def attempt(
-    transport: Transport,
-    path: str,
-    *,
-    method: str = "POST",
-    json: object = None,
-    body: bytes | None = None,
-    token: Callable[[], str] | None = contract_token,
-    deadline_seconds: float = 5.0,
-) -> Ended:
-    """
-    Run one `HttpJob` over *transport*, and hunt for the token in all that is left of it.
-
-    Args:
-        transport: The one to judge.
-        path: Of the misbehaving server.
-        method: See `HttpJob`.
-        json: See `HttpJob`.
-        body: See `HttpJob`.
-        token: See `HttpJob`.
-        deadline_seconds: When the caller cancels. It has to end within half a second from then.
-    """
-    backstage = _Backstage(transport)
-    job = HttpJob("contract", every(minutes=15), path, method=method, json=json, body=body, token=token)
-    run = Run(job.name, _SLOT, 1, 1, "schedule", 7, None, None, backstage)
-    outcome: Outcome = TimedOut(deadline_seconds)
-    begun = time.perf_counter()
-    with anyio.move_on_after(deadline_seconds):
-        try:
-            outcome = await job.run(run)
-        except TransportError as error:
-            outcome = outcome_of_error(error)
-    seconds = time.perf_counter() - begun
-    assert seconds < deadline_seconds + _CANCEL_SECONDS, f"it ended {seconds - deadline_seconds:.2f} s too late"
-    left = (repr(outcome), pickle.dumps(outcome).decode("latin-1"), repr(job), repr(run), repr(transport))
-    assert_no_secret(*backstage.evidence, *left)
-    return Ended(outcome, seconds, backstage.error)
 
 
 class TransportContract:
@@ -166,7 +60,7 @@ class TransportContract:
         caplog.set_level(0)
         yield
         for when in ("setup", "call"):
-            for record in caplog.get_records(when):  # type: ignore[arg-type]
+            for record in caplog.get_records(when):
                 assert_no_secret(record.getMessage(), repr(record.__dict__))
 
     def _needs(self, *, wire: bool = False, ports: bool = False) -> None:
@@ -269,7 +163,7 @@ class TransportContract:
     @pytest.mark.parametrize("kind", ["raises", "empty", "line break", "not text", "not latin", "not a string"])
     async def test_unusable_token(self, server: MisbehavingServer, kind: str) -> None:
         """A token that cannot be had or sent is the job's failure; nothing is sent, and it is not shown."""
-        ended = await attempt(self.transport(server), "/status/200", token=lambda: _unusable(kind))
+        ended = await attempt(self.transport(server), "/status/200", token=lambda: unusable_token(kind))
         assert ended.outcome == Failed("job", "token")
         assert server.seen == []
 
@@ -338,7 +232,7 @@ class TransportContract:
     @pytest.mark.parametrize("path", ["/endless", "/gzip-bomb"])
     async def test_endless_body(self, server: MisbehavingServer, path: str) -> None:
         """Of a body only the first 64 KiB are read, as sent, and the status counts."""
-        with _bounded_memory():
+        with bounded_memory():
             ended = await attempt(self.transport(server), path)
         assert ended.outcome == Succeeded(200)
         response = await self.transport(server).send(Request("POST", path))
@@ -348,14 +242,14 @@ class TransportContract:
     async def test_huge_headers(self, server: MisbehavingServer) -> None:
         """A header block of megabytes is refused long before it is all here."""
         self._needs(wire=True)
-        with _bounded_memory():
+        with bounded_memory():
             ended = await attempt(self.transport(server), "/huge-headers")
         assert ended.outcome == Failed("transport", "protocol")
 
     async def test_interim_flood(self, server: MisbehavingServer) -> None:
         """A flood of 1xx responses is ended, and not read for ever."""
         self._needs(wire=True)
-        with _bounded_memory():
+        with bounded_memory():
             ended = await attempt(self.transport(server), "/continue-flood", deadline_seconds=1.0)
         assert ended.outcome == Failed("transport", "protocol") or isinstance(ended.outcome, TimedOut)
 
@@ -435,28 +329,3 @@ class TransportContract:
         assert ended.error is not None
         assert ended.error.__cause__ is None
         assert ended.error.__context__ is None
-
-
-def _unusable(kind: str) -> str:
-    if kind == "raises":
-        raise ValueError(f"no such secret: {CONTRACT_TOKEN}")
-    tokens: dict[str, object] = {
-        "empty": "",
-        "line break": f"{CONTRACT_TOKEN}\r\nX-Forged: 1",
-        "not text": f"{CONTRACT_TOKEN}\0",
-        "not latin": f"{CONTRACT_TOKEN}\u2028",
-        "not a string": CONTRACT_TOKEN.encode(),
-    }
-    return tokens[kind]  # type: ignore[return-value]
-
-
-class _bounded_memory:  # noqa: N801 - reads as a statement
-    """Fails if more than 16 MB are allocated at any time inside."""
-
-    def __enter__(self) -> None:
-        tracemalloc.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < _MEMORY_LIMIT, f"{peak >> 20} MB were allocated"

@@ -1,0 +1,67 @@
+"""The transport contract, passed by LoopbackTransport over TCP, a unix socket and TLS."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from loopcron import LoopbackTransport
+from loopcron.testing._misbehaving import MisbehavingServer, Port
+from loopcron.testing._transport_contract import TransportContract
+
+
+def test_transport_is_to_be_said() -> None:
+    """A subclass has to say how its transport reaches the server."""
+    with MisbehavingServer() as server, pytest.raises(NotImplementedError):
+        TransportContract().transport(server)
+
+
+class TestOverTCP(TransportContract):
+    """A loopback port."""
+
+    def transport(self, server: MisbehavingServer, port: Port = "main") -> LoopbackTransport:
+        return LoopbackTransport(server.url(port))
+
+
+class TestOverUnixSocket(TransportContract):
+    """A unix socket."""
+
+    has_ports = False
+    reset_codes = ("reset", "closed")
+
+    @pytest.fixture
+    def server(self) -> Iterator[MisbehavingServer]:
+        with tempfile.TemporaryDirectory() as folder, MisbehavingServer(uds=str(Path(folder) / "app.sock")) as server:
+            yield server
+
+    def transport(self, server: MisbehavingServer, port: Port = "main") -> LoopbackTransport:
+        assert port == "main"
+        return LoopbackTransport(uds=server.uds)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+class TestOverTLS(TransportContract):
+    """A loopback port with TLS, verified."""
+
+    reset_codes = ("reset", "closed")  # CPython tells a reset under TLS as the end of the stream
+
+    @pytest.fixture
+    def server(self, authority: trustme.CA) -> Iterator[MisbehavingServer]:
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(server_side)
+        self.context = ssl.create_default_context()
+        authority.configure_trust(self.context)
+        with MisbehavingServer(ssl_context=server_side) as server:
+            yield server
+
+    def transport(self, server: MisbehavingServer, port: Port = "main") -> LoopbackTransport:
+        return LoopbackTransport(server.url(port).replace("http:", "https:"), ssl_context=self.context)

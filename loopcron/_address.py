@@ -53,13 +53,21 @@ def listening_addresses() -> frozenset[Address] | None:
     Returns:
         The addresses, or None where the platform does not show them (it needs ``/proc``, that is Linux).
     """
+    listeners = listening_descriptors()
+    if listeners is None:
+        return None
+    found = set(listeners.values())
+    # A server on "all interfaces" or "localhost" holds one socket per address family: that is one place, not two.
+    return frozenset(address for address in found if address.host != "::1" or _as_ipv4(address) not in found)
+
+
+def listening_descriptors() -> dict[int, Address] | None:
+    """Return this process's descriptors that listen, and where; None where the platform does not show them."""
     try:
         names = os.listdir(_DESCRIPTORS)  # noqa: PTH208 - pathlib takes five times as long
     except OSError:
         return None
-    found = {address for name in names if (address := _listening_on(int(name))) is not None}
-    # A server on "all interfaces" or "localhost" holds one socket per address family: that is one place, not two.
-    return frozenset(address for address in found if address.host != "::1" or _as_ipv4(address) not in found)
+    return {int(name): address for name in names if (address := _listening_on(int(name))) is not None}
 
 
 def _as_ipv4(address: Address) -> Address:
@@ -93,19 +101,18 @@ def _reachable(listener: socket.socket) -> Address | None:
 
 
 def own_address(
-    environ: Mapping[str, str], listening: frozenset[Address] | None, seen: frozenset[Address]
+    environ: Mapping[str, str], listening: frozenset[Address] | None, *, served: bool
 ) -> Address | None:
     """
     Return the app's own address when none was given, or None if it cannot be told for certain.
 
     The one place where this process listens, else the port that ``PORT`` names. A ``PORT`` may be inherited from a
-    parent that meant another program by it, so wherever this process's own sockets are known it has to be among
-    them, and once they have been seen they stay known: a server that drains has closed its own.
+    parent that meant another program by it, so in a process that is known to serve it has to be among its own.
 
     Args:
         environ: Where ``PORT`` is looked up.
         listening: What `listening_addresses` says now.
-        seen: Where this process was last seen listening; empty if never.
+        served: Whether this process serves the app itself, even if it does not listen yet, or no longer.
     """
     now = listening or frozenset()
     if len(now) == 1:
@@ -113,7 +120,7 @@ def own_address(
     port = _port(environ.get("PORT", "").strip())
     if port is None:
         return None
-    if not now and not seen:
+    if listening is None or not (now or served):
         return Address("127.0.0.1", port)
     # On several interfaces with one port the loopback address comes first.
     fitting = sorted((one for one in now if one.port == port), key=lambda one: (one.host != "127.0.0.1", one.host))

@@ -43,7 +43,7 @@ class Request:
     path: str
     """Path and query, from one leading ``/``; no ``//``, backslash, ``@``, control character or space."""
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     token: Token | None = field(default=None, repr=False)
     """Called inside `Transport.send`; its value goes into ``Authorization: Bearer``."""
 
@@ -58,6 +58,9 @@ class Request:
             raise ConfigError("token", type(self.token).__name__, "must be a callable, such as env_token('NAME')")
         for name, value in self.headers:
             _check_header(name, value)
+        names = [name.lower() for name, _ in self.headers]
+        if names.count("host") > 1:
+            raise ConfigError("headers", "Host", "is given twice")
 
     def with_headers(self, headers: Iterable[tuple[str, str]]) -> Request:
         """Return the same request with *headers* behind its own."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import final
 
-from loopcron._address import listening_addresses
+from loopcron._address import listening_descriptors
 
 
 @final
@@ -14,14 +15,28 @@ class ListenerWatch:
 
     Servers close their listener at once when they are told to stop, but tell the lifespan only after the requests
     in flight have ended; and a loopback run is one of those. To be given to `Scheduler.stop_when`, by adapters.
-    Always False where the platform does not show the sockets, or before the first one.
+    Always False where the platform does not show the sockets, and before the first one.
     """
 
     def __init__(self) -> None:
-        self._seen = False
+        self._inodes: dict[int, int] = {}
 
     def __call__(self) -> bool:
         """Look again; see the class."""
-        listening = listening_addresses()
-        self._seen = self._seen or bool(listening)
-        return self._seen and listening is not None and not listening
+        if any(_inode(descriptor) == inode for descriptor, inode in self._inodes.items()):
+            return False  # a microsecond, where asking for all descriptors takes a hundred
+        listeners = listening_descriptors()
+        if listeners is None:
+            return False
+        drained = bool(self._inodes) and not listeners
+        if listeners:
+            # The inode too, because the number of a descriptor that was closed is soon used again.
+            self._inodes = {descriptor: _inode(descriptor) for descriptor in listeners}
+        return drained
+
+
+def _inode(descriptor: int) -> int:
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0

@@ -31,6 +31,8 @@ _INTERIM_LIMIT: Final = 16
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that say how long their body is even where it is empty (RFC 9110, 8.6)."""
 _STATUS_LINE: Final = b"HTTP/1."
+_EARLY_SENDS: Final = 5
+"""How often a server that does not listen yet is waited for; by the run's back-off that is about 1.5 s."""
 
 
 @final
@@ -49,13 +51,16 @@ class LoopbackTransport:
         ssl_context: For ``https``; default `ssl.create_default_context`. Without a *base_url* it makes the
             address that is found an ``https`` one.
         environ: Where ``PORT`` is looked up; default ``os.environ``.
+        served: Whether this process serves the app itself, as it does where an adapter made the transport. Then
+            ``PORT`` alone is not believed, and before the server listens a send ends as ``refused``, so that the
+            run's back-off waits for it; the sixth time it is ``no_address``, as under a test client.
 
     Raises:
         ConfigError: *base_url* holds more than scheme, host and port, or an argument contradicts another one. The
             message never shows a URL, because it may hold a password.
     """
 
-    __slots__ = ("_address", "_environ", "_scheme", "_seen", "_ssl_context", "_uds")
+    __slots__ = ("_address", "_early", "_environ", "_scheme", "_served", "_ssl_context", "_uds")
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class LoopbackTransport:
         uds: str | os.PathLike[str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         environ: Mapping[str, str] | None = None,
+        served: bool = False,
     ) -> None:
         self._scheme: Scheme = "http" if ssl_context is None else "https"
         self._address: Address | None = None
@@ -74,7 +80,8 @@ class LoopbackTransport:
         self._uds: Final = None if uds is None else checked_uds(uds)
         self._ssl_context = ssl_context
         self._environ: Final[Mapping[str, str]] = os.environ if environ is None else environ
-        self._seen: frozenset[Address] = frozenset()
+        self._served = served
+        self._early = _EARLY_SENDS if served else 0
 
     async def send(self, request: Request) -> Response:
         """
@@ -104,7 +111,8 @@ class LoopbackTransport:
         await checkpoint()
         address = self._where()
         if address is None:
-            return TransportError("no_address", started=False)
+            self._early -= 1
+            return TransportError("refused" if self._early >= 0 else "no_address", started=False)
         context = self._tls() if self._scheme == "https" else None
         connection = await connect(address)
         if isinstance(connection, TransportError):
@@ -123,8 +131,10 @@ class LoopbackTransport:
         if self._address is not None:
             return self._address
         listening = listening_addresses()
-        self._seen = listening or self._seen
-        return own_address(self._environ, listening, self._seen)
+        if listening:
+            # From now on it is known: a server that drains has closed its sockets, and PORT is a stranger's again.
+            self._served, self._early = True, 0
+        return own_address(self._environ, listening, served=self._served)
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl_context is None:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from loopcron.testing._faults import FaultyObserver as FaultyObserver
     from loopcron.testing._faults import FaultySchedule as FaultySchedule
     from loopcron.testing._faults import FaultyTransport as FaultyTransport
+    from loopcron.testing._misbehaving import MisbehavingServer as MisbehavingServer
+    from loopcron.testing._misbehaving import Seen as Seen
     from loopcron.testing._recording import RecordingObserver as RecordingObserver
     from loopcron.testing._recording import RecordingTransport as RecordingTransport
+    from loopcron.testing._transport_contract import TransportContract as TransportContract
 
 _HOMES: Final = {
     "_fake_clock": ("FakeClock", "hang"),
@@ -31,7 +34,9 @@ _HOMES: Final = {
         "FaultySchedule",
         "FaultyTransport",
     ),
+    "_misbehaving": ("MisbehavingServer", "Seen"),
     "_recording": ("RecordingObserver", "RecordingTransport"),
+    "_transport_contract": ("TransportContract",),
 }
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -43,8 +48,11 @@ __all__ = (
     "FaultyObserver",
     "FaultySchedule",
     "FaultyTransport",
+    "MisbehavingServer",
     "RecordingObserver",
     "RecordingTransport",
+    "Seen",
+    "TransportContract",
     "hang",
 )
 

@@ -136,32 +136,45 @@ def test_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "now", "seen", "expected"),
+    ("port", "now", "served", "expected"),
     [
         # The one own socket wins, whatever PORT says.
-        (None, {ONE}, {ONE}, ONE),
-        ("9999", {ONE}, {ONE}, ONE),
-        (None, {Address("localhost", uds="/run/a.sock")}, NOWHERE, Address("localhost", uds="/run/a.sock")),
+        (None, {ONE}, True, ONE),
+        ("9999", {ONE}, True, ONE),
+        (None, {Address("localhost", uds="/run/a.sock")}, False, Address("localhost", uds="/run/a.sock")),
         # Several: PORT may choose among them, and may not point anywhere else.
-        (None, {ONE, TWO}, {ONE, TWO}, None),
-        ("9090", {ONE, TWO}, {ONE, TWO}, TWO),
-        ("3000", {ONE, TWO}, {ONE, TWO}, None),
-        ("8000", {Address("10.0.0.5", 8000), ONE, TWO}, NOWHERE, ONE),
-        # None, and never any: a side process, or a platform that does not tell.
-        ("3000", NOWHERE, NOWHERE, Address("127.0.0.1", 3000)),
-        ("3000", None, NOWHERE, Address("127.0.0.1", 3000)),
-        (None, NOWHERE, NOWHERE, None),
-        # None any more: the server drains, and PORT was not necessarily its own.
-        ("3000", NOWHERE, {ONE}, None),
-        ("8000", NOWHERE, {ONE}, None),
-        *[(bad, NOWHERE, NOWHERE, None) for bad in ("", "  ", "0", "65536", "-1", "http", "3000.0", "٣", "99999999")],
-        (" 3000 ", NOWHERE, NOWHERE, Address("127.0.0.1", 3000)),
+        (None, {ONE, TWO}, True, None),
+        ("9090", {ONE, TWO}, True, TWO),
+        ("3000", {ONE, TWO}, False, None),
+        ("8000", {Address("10.0.0.5", 8000), ONE, TWO}, False, ONE),
+        # None in a side process, or on a platform that does not tell.
+        ("3000", NOWHERE, False, Address("127.0.0.1", 3000)),
+        ("3000", None, False, Address("127.0.0.1", 3000)),
+        ("3000", None, True, Address("127.0.0.1", 3000)),
+        (None, NOWHERE, False, None),
+        # None yet or any more in a process that serves: PORT may be a stranger's.
+        ("3000", NOWHERE, True, None),
+        *[(bad, NOWHERE, False, None) for bad in ("", "  ", "0", "65536", "-1", "http", "3000.0", "٣", "99999999")],
+        (" 3000 ", NOWHERE, False, Address("127.0.0.1", 3000)),
     ],
 )
-def test_own_address(port: str | None, now: set[Address] | None, seen: set[Address], expected: Address | None) -> None:
+def test_own_address(port: str | None, now: set[Address] | None, served: bool, expected: Address | None) -> None:  # noqa: FBT001
     """The one own socket is the app's address; PORT only counts where it cannot be a stranger's."""
     environ = {} if port is None else {"PORT": port}
-    assert own_address(environ, None if now is None else frozenset(now), frozenset(seen)) == expected
+    assert own_address(environ, None if now is None else frozenset(now), served=served) == expected
+
+
+@needs_proc
+async def test_server_that_does_not_listen_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that serves, PORT is not believed before it listens: five sends are refused, then there is none."""
+    monkeypatch.setattr("loopcron._loopback.listening_addresses", lambda: NOWHERE)
+    transport = LoopbackTransport(environ={"PORT": "9"}, served=True)
+    codes: list[str] = []
+    for _ in range(7):
+        with pytest.raises(TransportError) as caught:
+            await transport.send(Request("GET", "/"))
+        codes.append(caught.value.code)
+    assert codes == ["refused"] * 5 + ["no_address"] * 2
 
 
 @needs_proc

@@ -409,13 +409,6 @@ async def test_internal_fault(server: MisbehavingServer, monkeypatch: pytest.Mon
     assert await fail(LoopbackTransport(server.url())) == ("internal", True)
 
 
-async def test_headers_that_cannot_be_sent(server: MisbehavingServer) -> None:
-    """Two Host headers are refused by the parser, whose exception would show the token, and is dropped."""
-    request = Request("POST", "/status/200", (("Host", "a"), ("host", "b")), token=contract_token)
-    assert await fail(LoopbackTransport(server.url()), request) == ("internal", True)
-    assert server.seen == []
-
-
 async def test_fault_beside_a_large_body(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault while the rest of a large body is being sent is one plain error, and no group of them."""
 

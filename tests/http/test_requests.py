@@ -285,3 +285,9 @@ def test_token_that_raises() -> None:
     with pytest.raises(TransportError, match="token") as caught:
         bearer(Request("POST", "/", token=token))
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+def test_host_given_twice() -> None:
+    """A second Host header is refused when the request is made, in whatever case, because no server accepts it."""
+    with pytest.raises(ConfigError, match="given twice"):
+        Request("POST", "/", (("Host", "a"), ("host", "b")))

@@ -142,7 +142,8 @@ async def serve_starlette(board: Board, listener: socket.socket) -> AsyncIterato
 async def serve_aiohttp(board: Board, listener: socket.socket) -> AsyncIterator[Scheduler]:
     """Serve the aiohttp app under aiohttp's own runner."""
     app = aiohttp_app.make_app([board])
-    runner = web.AppRunner(app)
+    # Of a connection that comes while it stops, aiohttp drops the request and keeps the connection for so long.
+    runner = web.AppRunner(app, shutdown_timeout=2.0)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()

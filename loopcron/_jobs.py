@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypedDict, Unpack, final
 
 from loopcron._errors import ConfigError, TransportError
@@ -167,6 +166,8 @@ def retry_after_seconds(response: Response) -> float | None:
     value = (response.header("retry-after") or "").strip()
     if RETRY_AFTER_SECONDS.match(value):
         return float(value)
+    from email.utils import parsedate_to_datetime  # rare, and a fifth of the whole import
+
     try:
         until = parsedate_to_datetime(value)
         seconds = (until - parsedate_to_datetime(response.header("date") or "")).total_seconds()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import assert_type
+from typing import Annotated, assert_type
 
 from aiohttp import web
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket
 
 import loopcron_aiohttp
 import loopcron_starlette
@@ -20,7 +21,7 @@ scheduler = Scheduler()
 
 
 @asynccontextmanager
-async def own_lifespan(app: Starlette) -> AsyncIterator[dict[str, int]]:
+async def own_lifespan(app: Starlette) -> AsyncGenerator[dict[str, int], None]:
     """Stand for the lifespan that the user's app has already."""
     yield {"pool": 1}
 
@@ -28,6 +29,9 @@ async def own_lifespan(app: Starlette) -> AsyncIterator[dict[str, int]]:
 starlette_app = Starlette(lifespan=loopcron_starlette.lifespan(scheduler))
 composed_app = Starlette(lifespan=loopcron_starlette.lifespan(scheduler, wrap=own_lifespan))
 fastapi_app = FastAPI(lifespan=loopcron_starlette.lifespan(scheduler))
+composed_fastapi_app = FastAPI(lifespan=loopcron_starlette.lifespan(scheduler, own_lifespan))
+made_app = FastAPI()
+loopcron_starlette.install(made_app, scheduler)
 assert_type(loopcron_starlette.get_scheduler(starlette_app), Scheduler)
 
 
@@ -37,9 +41,20 @@ async def starlette_endpoint(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
+async def fastapi_endpoint(found: Annotated[Scheduler, Depends(loopcron_starlette.scheduler_from)]) -> None:
+    """Reach the scheduler as a dependency."""
+    assert_type(found, Scheduler)
+
+
+async def websocket_endpoint(websocket: WebSocket) -> None:
+    """Reach the scheduler from a WebSocket."""
+    assert_type(loopcron_starlette.scheduler_from(websocket), Scheduler)
+
+
 aiohttp_app = web.Application()
 loopcron_aiohttp.install(aiohttp_app, scheduler)
 assert_type(loopcron_aiohttp.get_scheduler(aiohttp_app), Scheduler)
+assert_type(aiohttp_app[loopcron_aiohttp.SCHEDULER], Scheduler)
 
 
 async def aiohttp_endpoint(request: web.Request) -> web.Response:

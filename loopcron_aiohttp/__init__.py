@@ -1,0 +1,11 @@
+"""
+loopcron in aiohttp: the scheduler lives from the app's start to its clean-up, in a task of its own.
+
+Call `install` on the app after its other clean-up contexts were added.
+"""
+
+from __future__ import annotations
+
+from loopcron_aiohttp._app import SCHEDULER, get_scheduler, install, scheduler_from
+
+__all__ = ("SCHEDULER", "get_scheduler", "install", "scheduler_from")

@@ -1,0 +1,12 @@
+"""
+loopcron in Starlette and FastAPI: the scheduler lives in the app's lifespan, as its innermost part.
+
+Pass ``lifespan(scheduler)`` to the app, or call `install` on an app that is made already.
+"""
+
+from __future__ import annotations
+
+from loopcron_starlette._asgi import ASGITransport
+from loopcron_starlette._lifespan import get_scheduler, install, lifespan, scheduler_from
+
+__all__ = ("ASGITransport", "get_scheduler", "install", "lifespan", "scheduler_from")

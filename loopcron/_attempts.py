@@ -45,9 +45,7 @@ class LiveRun:
 
     def start(self) -> Start:
         """Return the action that starts the present attempt."""
-        return Start(
-            self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key
-        )
+        return Start(self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key)
 
     def wakeup(self) -> int | None:
         """Return when this run needs a look; None if only its end matters."""
@@ -97,4 +95,3 @@ class LiveRun:
         if stopping and isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
             return Interrupted("shutdown")
         return outcome
-

@@ -7,7 +7,7 @@ rendered from what the code runs on. Nothing here knows slots, runs or "now".
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -214,6 +214,7 @@ def _choice(policy: Policy, field: str, kind: type[StrEnum]) -> None:
 
 def finite_seconds(field: str, value: object) -> float:
     """Return *value* as seconds if it is a finite number of at least 0, else raise ``ConfigError``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    # Compared, because math.isfinite raises for an int beyond the floats; NaN fails any comparison.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ConfigError(field, value, "must be a finite number of seconds, 0 or more")
     return float(value)

@@ -283,4 +283,3 @@ def checked_schedule(schedule: object) -> Schedule:
     if callable(getattr(schedule, "next_after", None)) and callable(getattr(schedule, "latest_until", None)):
         return schedule  # type: ignore[return-value]
     raise ScheduleError("schedule", schedule, "must be every(...), at(...), or have next_after and latest_until")
-

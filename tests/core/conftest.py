@@ -1,0 +1,110 @@
+"""A desk for tests of the timetable: it keeps the time, answers for the ledger, and sorts what is asked for."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import pytest
+
+from loopcron import _events as e
+from loopcron._entries import JobFacts
+from loopcron._outcomes import Outcome
+from loopcron._policies import Policy
+from loopcron._schedules import Schedule, every
+from loopcron._timetable import Timetable
+
+START = 1_772_323_200_000
+"""2026-03-01T00:00:00Z, a slot of any schedule that divides the day."""
+_A = TypeVar("_A")
+
+
+class Desk:
+    """A timetable with its time. All times are in ms from the start."""
+
+    def __init__(self, startup_delay: int = 0, now: int = START) -> None:
+        self.start = now
+        self.now = now
+        self.timetable = Timetable(now, startup_delay=startup_delay, worker="w")
+        self.actions: list[e.Action] = []
+        """All that was asked for and not taken."""
+        self.claims: list[e.Claim] = []
+        self.starts: dict[int, e.Start] = {}
+
+    def turn(self) -> None:
+        while actions := self.timetable.poll(self.now):
+            self.actions += actions
+            for action in actions:
+                if isinstance(action, e.Claim):
+                    self.claims.append(action)
+                elif isinstance(action, e.Start):
+                    self.starts[action.run_id] = action
+
+    def at(self, elapsed: int) -> None:
+        """Poll at this time, and at no other on the way."""
+        self.now = self.start + elapsed
+        self.turn()
+
+    def go(self, elapsed: int) -> None:
+        """Poll at each wake-up up to this time."""
+        end = self.start + elapsed
+        while (wakeup := self.timetable.next_wakeup()) is not None and wakeup <= end:
+            self.now = wakeup
+            self.turn()
+        self.at(elapsed)
+
+    def tell(self, fact: e.Fact, elapsed: int | None = None) -> None:
+        if elapsed is not None:
+            self.now = self.start + elapsed
+        self.timetable.handle(fact, self.now)
+        self.turn()
+
+    def add(
+        self,
+        schedule: Schedule | None = None,
+        *,
+        name: str = "job",
+        behind: int = 0,
+        paused: bool = False,
+        **policy: Any,
+    ) -> None:
+        """Add a job, every minute if not said otherwise, and register it with the watermark that it asks for."""
+        self.tell(e.Added(name, every(minutes=1) if schedule is None else schedule, Policy(**policy), paused))
+        for register in self.take(e.Register):
+            watermark = self.now if register.watermark is None else register.watermark
+            self.tell(e.Registered([name], [watermark - behind]))
+
+    def win(self, elapsed: int | None = None) -> None:
+        """Win all open claims."""
+        claims, self.claims = self.claims, []
+        self.tell(e.Answered(claims, [e.Won(7) for _ in claims]), elapsed)
+
+    def end(self, outcome: Outcome | None, elapsed: int | None = None, run_id: int | None = None) -> None:
+        """End the attempt of the run started last, or of the one named."""
+        self.tell(e.AttemptEnded(max(self.starts) if run_id is None else run_id, outcome), elapsed)
+
+    def take(self, kind: type[_A]) -> list[_A]:
+        """Return and forget all actions of this kind."""
+        taken: list[_A] = [action for action in self.actions if isinstance(action, kind)]
+        self.actions = [action for action in self.actions if not isinstance(action, kind)]
+        return taken
+
+    def outcomes(self) -> list[tuple[int, Outcome]]:
+        """Take the outcomes, with their slots in ms from the start."""
+        return [(settled.slot - self.start, settled.outcome) for settled in self.take(e.Settled)]
+
+    def facts(self, name: str = "job") -> JobFacts:
+        facts = self.timetable.facts(name)
+        assert facts is not None
+        return facts
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A desk whose timetable starts now, without delay."""
+    return Desk()
+
+
+@pytest.fixture
+def late_desk() -> Desk:
+    """A desk with a start-up delay of 5 s."""
+    return Desk(startup_delay=5_000)

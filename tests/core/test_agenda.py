@@ -1,0 +1,156 @@
+"""The agenda: who needs a look, and when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopcron import _events as e
+from loopcron._agenda import Agenda
+from loopcron._policies import Policy
+from loopcron._schedules import every
+from loopcron._timetable import CHUNK, Timetable
+
+START = 1_772_323_200_000
+MINUTE = 60_000
+
+
+class Item:
+    """Something that stands in the agenda."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.armed: int | None = None
+
+
+def size(agenda: Agenda[Item]) -> int:
+    """Return how many entries stand in it, stale ones too."""
+    return sum(map(len, agenda._buckets.values()))
+
+
+def test_agenda_hands_out_in_the_order_of_instants() -> None:
+    """What stands at or before now comes out, earlier instants first, those of one instant in the order they came."""
+    agenda: Agenda[Item] = Agenda()
+    items = [Item(name) for name in "abcd"]
+    for item, instant in zip(items, (20, 10, 10, 30), strict=True):
+        agenda.put(item, instant)
+    assert agenda.first == 10
+    assert agenda.take(9, 10) == []
+    assert [item.name for item in agenda.take(20, 10)] == ["b", "c", "a"]
+    assert agenda.first == 30
+    assert [item.armed for item in items] == [None, None, None, 30]
+
+
+def test_entry_counts_once_at_its_earliest() -> None:
+    """An entry put twice counts at the earlier instant only; the other one is stale and hands out nothing."""
+    agenda: Agenda[Item] = Agenda()
+    item = Item("a")
+    agenda.put(item, 20)
+    agenda.put(item, 30)
+    assert item.armed == 20
+    agenda.put(item, 10)
+    assert agenda.take(10, 10) == [item]
+    assert agenda.first == 20
+    assert agenda.take(30, 10) == []
+    assert agenda.first is None
+    assert agenda._stale == agenda._counting == 0
+
+
+def test_dropped_entry_is_not_handed_out() -> None:
+    """An entry that was dropped counts nowhere; dropping it again, or putting it back, works."""
+    agenda: Agenda[Item] = Agenda()
+    item = Item("a")
+    agenda.put(item, 10)
+    agenda.drop(item)
+    agenda.drop(item)
+    assert agenda.take(10, 10) == []
+    agenda.put(item, 20)
+    agenda.drop(item)
+    agenda.put(item, 20)
+    assert agenda.take(20, 10) == [item], "it stands there twice and counts once"
+
+
+def test_limit_splits_a_bucket() -> None:
+    """No more than the limit comes out at once, and nothing of the rest is lost."""
+    agenda: Agenda[Item] = Agenda()
+    for number in range(7):
+        agenda.put(Item(str(number)), 10)
+    taken = [item.name for _ in range(4) for item in agenda.take(10, 2)]
+    assert sorted(taken) == list("0123456")
+    assert agenda.take(10, 2) == []
+    assert agenda.first is None
+
+
+def test_stale_entries_are_swept_out() -> None:
+    """Entries put and dropped for ever leave at most 64 stale ones, and twice as many as count."""
+    agenda: Agenda[Item] = Agenda()
+    stays = Item("stays")
+    agenda.put(stays, 10**9)
+    for number in range(10_000):
+        item = Item(str(number))
+        agenda.put(item, 10**6 + number)
+        agenda.drop(item)
+        assert size(agenda) <= 64 + 2 * 2 + 1 + 1
+        assert len(agenda._heap) == len(agenda._buckets)
+    assert agenda.take(10**9, 100) == [stays]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "drop", "take"]), st.integers(0, 50))))
+def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> None:
+    """Whatever is put, dropped and taken, what comes out is what a plain table would give."""
+    agenda: Agenda[Item] = Agenda()
+    items = [Item(str(number)) for number in range(10)]
+    table: dict[Item, int] = {}
+    for number, kind, instant in steps:
+        item = items[number]
+        if kind == "put":
+            agenda.put(item, instant)
+            table[item] = min(instant, table.get(item, instant))
+        elif kind == "drop":
+            agenda.drop(item)
+            table.pop(item, None)
+        else:
+            taken = agenda.take(instant, 1_000)
+            assert set(taken) == {item for item, at in table.items() if at <= instant}
+            table = {item: at for item, at in table.items() if at > instant}
+        first = agenda.first
+        assert not table or (first is not None and first <= min(table.values()))
+        assert size(agenda) == agenda._counting + agenda._stale
+        assert agenda._counting == len(table)
+
+
+def test_crowd_is_handed_out_in_chunks() -> None:
+    """Jobs due on one instant come 500 at a poll, with `More` last until none is left."""
+    timetable = Timetable(START)
+    names = [f"j{number:04}" for number in range(2 * CHUNK + 1)]
+    for name in names:
+        timetable.handle(e.Added(name, every(minutes=1), Policy()), START)
+    timetable.handle(e.Registered(names, [START] * len(names)), START)
+    timetable.poll(START)
+    sizes = []
+    while actions := timetable.poll(START + MINUTE):
+        sizes.append(sum(isinstance(action, e.Claim) for action in actions))
+        assert isinstance(actions[-1], e.More) == (len(sizes) < 3)
+        assert [action for action in actions if isinstance(action, e.More)] == [e.More("", START + MINUTE)] * (
+            len(sizes) < 3
+        )
+    assert sizes == [CHUNK, CHUNK, 1]
+
+
+def test_adding_and_removing_for_ever_stays_bounded() -> None:
+    """Jobs that come and go, and runs that start and end, leave nothing behind in the timetable."""
+    timetable = Timetable(START)
+    for number in range(2_000):
+        now = START + number
+        name = f"j{number}"
+        timetable.handle(e.Added(name, every(hours=1), Policy()), now)
+        timetable.handle(e.Registered([name], [now]), now)
+        timetable.handle(e.Triggered(name, f"{name}@manual"), now)
+        started = [action for action in timetable.poll(now) if isinstance(action, e.Start)]
+        timetable.handle(e.AttemptEnded(started[0].run_id, None), now)
+        timetable.handle(e.Removed(name), now)
+        timetable.poll(now)
+    agenda = timetable._agenda
+    assert sum(map(len, agenda._buckets.values())) < 100
+    left = (timetable._jobs, timetable._running, timetable._stuck, timetable._claiming)
+    assert not any(left)

@@ -1,0 +1,261 @@
+"""Schedules of our own: every and at."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopcron._errors import ScheduleError
+from loopcron._instants import from_ms, iso, to_ms
+from loopcron._schedules import At, at, checked_schedule, every, in_ms
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EASTERN = timezone(timedelta(hours=-5))
+
+BAD_EVERY: list[tuple[tuple[Any, ...], dict[str, Any], str, str]] = [
+    ((), {}, "interval", "between"),
+    ((timedelta(0),), {}, "interval", "between"),
+    ((timedelta(seconds=-1),), {}, "interval", "between"),
+    ((timedelta(microseconds=500),), {}, "interval", "between"),
+    ((timedelta(milliseconds=1.5),), {}, "interval", "whole milliseconds"),
+    ((timedelta(days=3654),), {}, "interval", "ten years"),
+    ((timedelta.max,), {}, "interval", "ten years"),
+    ((15,), {}, "interval", "timedelta"),
+    ((True,), {}, "interval", "timedelta"),
+    (("15m",), {}, "interval", "timedelta"),
+    ((math.inf,), {}, "interval", "timedelta"),
+    ((), {"minutes": 0}, "interval", "between"),
+    ((), {"minutes": -5}, "interval", "between"),
+    ((), {"minutes": math.nan}, "minutes", "finite"),
+    ((), {"hours": math.inf}, "hours", "finite"),
+    ((), {"days": -math.inf}, "days", "finite"),
+    ((), {"seconds": True}, "seconds", "finite"),
+    ((), {"weeks": "1"}, "weeks", "finite"),
+    ((), {"milliseconds": None}, "milliseconds", "finite"),
+    ((), {"milliseconds": 0.5}, "interval", "between"),
+    ((), {"seconds": 0.0015}, "interval", "whole milliseconds"),
+    ((), {"weeks": 1e300}, "interval", "ten years"),
+    ((), {"weeks": 10**400}, "interval", "ten years"),
+    ((timedelta(minutes=1),), {"minutes": 1}, "interval", "leave out minutes"),
+    ((), {"minutes": 1, "phase": timedelta(minutes=1)}, "phase", "below the interval"),
+    ((), {"minutes": 1, "phase": timedelta(seconds=-1)}, "phase", "between"),
+    ((), {"minutes": 1, "phase": timedelta(microseconds=1500)}, "phase", "whole milliseconds"),
+    ((), {"minutes": 1, "phase": 5}, "phase", "timedelta"),
+    ((), {"minutes": 1, "phase": timedelta(days=4000), "anchor": "start"}, "phase", "ten years"),
+    ((), {"minutes": 1, "anchor": "midnight"}, "anchor", "'epoch' or 'start'"),
+    ((), {"minutes": 1, "anchor": None}, "anchor", "'epoch' or 'start'"),
+    ((), {"minutes": 1, "anchor": NOON}, "anchor", "'epoch' or 'start'"),
+]
+
+
+@pytest.mark.parametrize(("args", "keywords", "field", "remedy"), BAD_EVERY)
+def test_every_refuses_bad_input(args: tuple[Any, ...], keywords: dict[str, Any], field: str, remedy: str) -> None:
+    """A bad argument of every is refused with its field, its value and what would do."""
+    with pytest.raises(ScheduleError) as caught:
+        every(*args, **keywords)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}=")
+    assert remedy in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_every_shows_the_value_it_refuses() -> None:
+    """The message holds the value as its user wrote it."""
+    with pytest.raises(ScheduleError, match=r"^minutes=nan: must be a finite number$"):
+        every(minutes=math.nan)
+
+
+def test_every_counts_from_the_epoch() -> None:
+    """By default slots are epoch + n * interval + phase, the same in every process."""
+    rule = every(minutes=15, phase=timedelta(seconds=7))
+    assert rule.next_after(NOON) == NOON + timedelta(seconds=7)
+    assert rule.next_after(NOON + timedelta(seconds=7)) == NOON + timedelta(minutes=15, seconds=7)
+    assert rule.latest_until(NOON) == NOON - timedelta(minutes=14, seconds=53)
+    assert rule.latest_until(NOON + timedelta(seconds=7)) == NOON + timedelta(seconds=7)
+
+
+def test_every_works_before_the_epoch() -> None:
+    """The epoch is a reference, no beginning: there are slots before it."""
+    assert every(hours=1).latest_until(datetime(1969, 12, 31, 23, 30, tzinfo=UTC)) == datetime(
+        1969, 12, 31, 23, tzinfo=UTC
+    )
+
+
+def test_every_adds_up_its_keywords() -> None:
+    """The units are added up, and a timedelta says the same."""
+    assert every(hours=1, minutes=30, milliseconds=1) == every(timedelta(minutes=90, milliseconds=1))
+    assert every(seconds=0.1).interval == timedelta(milliseconds=100)
+
+
+@pytest.mark.parametrize("interval", [timedelta(milliseconds=1), timedelta(days=3653)])
+def test_every_accepts_its_limits(interval: timedelta) -> None:
+    """One millisecond and ten years are the shortest and the longest interval, both included."""
+    assert every(interval).interval == interval
+
+
+def test_every_takes_any_timezone() -> None:
+    """The same instant in another timezone gets the same answer, in UTC."""
+    there = NOON.astimezone(EASTERN)
+    assert every(minutes=15).next_after(there) == NOON + timedelta(minutes=15)
+    assert every(minutes=15).next_after(there).tzinfo is UTC  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("rule", [every(minutes=1), at(NOON)], ids=str)
+@pytest.mark.parametrize("question", ["next_after", "latest_until"])
+@pytest.mark.parametrize("instant", [datetime(2026, 3, 1), "now", None, 0])
+def test_questions_want_aware_datetimes(rule: Any, question: str, instant: object) -> None:
+    """A naive datetime, or none at all, is refused with what would do."""
+    with pytest.raises(ScheduleError, match="timezone"):
+        getattr(rule, question)(instant)
+
+
+def test_open_anchor_has_no_slots() -> None:
+    """A rule anchored at a start that has not come says so instead of guessing."""
+    rule = every(minutes=1, anchor="start")
+    with pytest.raises(ScheduleError, match="before a scheduler has started"):
+        rule.next_after(NOON)
+    with pytest.raises(ScheduleError, match="before a scheduler has started"):
+        rule.latest_until(NOON)
+    assert not rule.is_from_start
+
+
+def test_anchored_rule_begins_with_its_first_slot() -> None:
+    """Anchored at a start, n counts from 0: nothing lies before start + phase."""
+    rule = every(minutes=1, phase=timedelta(seconds=90), anchor="start").anchored(to_ms(NOON))
+    first = NOON + timedelta(seconds=90)
+    assert rule.is_from_start
+    assert rule.latest_until(first - timedelta(milliseconds=1)) is None
+    assert rule.next_after(NOON - timedelta(days=1)) == first
+    assert rule.next_after(first - timedelta(milliseconds=1)) == first
+    assert rule.latest_until(first) == first
+    assert rule.next_after(first) == first + timedelta(minutes=1)
+
+
+def test_rules_say_themselves() -> None:
+    """A schedule's text is what a person would say."""
+    assert str(every(minutes=15)) == "every 0:15:00"
+    assert str(every(minutes=15, phase=timedelta(seconds=7))) == "every 0:15:00 + 0:00:07"
+    assert str(every(minutes=15, anchor="start")) == "every 0:15:00, from the start"
+    assert str(every(minutes=15, anchor="start").anchored(0)) == "every 0:15:00, from the start"
+    assert str(at(NOON)) == "once at 2026-03-01T12:00:00.000Z"
+
+
+@given(
+    st.integers(1, 10**12),
+    st.integers(0, 10**12),
+    st.integers(-(10**13), 10**14),
+    st.integers(0, 150),
+)
+def test_every_round_trips(interval: int, phase: int, instant: int, steps: int) -> None:
+    """Next and latest agree about every slot, and count is the number of steps between two, plus one."""
+    interval = min(interval, 3653 * 86_400_000)
+    rule = every(timedelta(milliseconds=interval), phase=timedelta(milliseconds=phase % interval))
+    slot = rule.next_ms(instant)
+    assert slot is not None
+    assert instant < slot <= instant + interval
+    assert rule.latest_ms(slot) == slot
+    assert rule.next_ms(slot - 1) == slot
+    assert rule.latest_ms(slot - 1) == slot - interval
+    assert rule.count(slot, slot + steps * interval) == steps + 1
+
+
+def test_at_has_one_slot() -> None:
+    """A rule made by at names its instant, and nothing before or after it."""
+    rule = at(NOON.astimezone(EASTERN))
+    assert rule.next_after(NOON - timedelta(milliseconds=1)) == NOON
+    assert rule.next_after(NOON) is None
+    assert rule.latest_until(NOON) == NOON
+    assert rule.latest_until(NOON - timedelta(milliseconds=1)) is None
+    assert rule.count(to_ms(NOON), to_ms(NOON)) == 1
+
+
+def test_at_rounds_up() -> None:
+    """A fraction of a millisecond is rounded up, so that nothing runs before the instant given."""
+    assert at(NOON + timedelta(microseconds=1)).latest_until(NOON + timedelta(seconds=1)) == NOON + timedelta(
+        milliseconds=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("instant", "remedy"),
+    [
+        (datetime(2026, 3, 1), "has no timezone"),
+        ("2026-03-01", "must be a datetime"),
+        (1_772_323_200, "must be a datetime"),
+        (None, "must be a datetime"),
+        (datetime.max.replace(tzinfo=UTC), "years 1 to 9999"),
+        (datetime.max.replace(tzinfo=EASTERN), "years 1 to 9999"),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), "years 1 to 9999"),
+    ],
+)
+def test_at_refuses_bad_input(instant: Any, remedy: str) -> None:
+    """An instant that is naive, no datetime, or beyond what UTC can tell is refused when the job is written."""
+    with pytest.raises(ScheduleError, match=remedy) as caught:
+        at(instant)
+    assert caught.value.field == "instant"
+
+
+def test_at_reaches_to_the_last_millisecond() -> None:
+    """The last whole millisecond of the year 9999 can still be told."""
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+    assert at(last).next_after(NOON) == last
+
+
+@given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)))
+def test_at_is_never_early(instant: datetime) -> None:
+    """The slot is less than a millisecond after the instant given, and not before it."""
+    slot = at(instant).latest_until(instant + timedelta(milliseconds=1))
+    assert slot is not None
+    assert instant <= slot < instant + timedelta(milliseconds=1)
+
+
+@given(st.integers(-(10**13), 10**14))
+def test_instants_round_trip(milliseconds: int) -> None:
+    """Milliseconds survive the way to a datetime and back, and its text ends in Z with three digits."""
+    assert to_ms(from_ms(milliseconds)) == milliseconds
+    assert datetime.fromisoformat(iso(milliseconds)) == from_ms(milliseconds)
+    assert iso(milliseconds)[-5] == "."
+    assert iso(milliseconds)[-1] == "Z"
+
+
+def test_our_schedules_are_not_wrapped() -> None:
+    """Our own schedules answer in milliseconds themselves; one with the two methods is accepted as it is."""
+    mine = every(minutes=1)
+    assert in_ms(mine) is mine
+    assert checked_schedule(mine) is mine
+    assert isinstance(in_ms(at(NOON)), At)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "remedy"),
+    [
+        (timedelta(minutes=1), "is a duration; every"),
+        ("*/5 * * * *", "must be every"),
+        (None, "must be every"),
+        (60, "must be every"),
+        (every, "must be every"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(schedule: object, remedy: str) -> None:
+    """What has not both methods is refused at once, a bare duration with the word that is missing."""
+    with pytest.raises(ScheduleError, match=remedy) as caught:
+        checked_schedule(schedule)
+    assert caught.value.field == "schedule"
+
+
+def test_method_that_is_missing_is_noticed() -> None:
+    """A schedule needs both methods, and they must be callable."""
+
+    class Half:
+        latest_until = None
+
+        def next_after(self, instant: datetime) -> datetime | None:
+            return None
+
+    with pytest.raises(ScheduleError, match="next_after and latest_until"):
+        checked_schedule(Half())

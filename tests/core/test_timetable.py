@@ -1,0 +1,494 @@
+"""The timetable's facts: registering, pausing, triggering, removing, stopping, and clocks that step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from loopcron import _events as e
+from loopcron._instants import from_ms
+from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, TimedOut
+from loopcron._policies import Policy, Retry
+from loopcron._schedules import at, every
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Desk
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+REFUSED = Failed("transport", "refused", started=False)
+
+
+def kinds(desk: Desk) -> list[type]:
+    actions, desk.actions = desk.actions, []
+    return [type(action) for action in actions]
+
+
+def begin(desk: Desk, **policy: Any) -> None:
+    """Add a job, win its first slot, and forget what was asked for so far."""
+    desk.add(**policy)
+    desk.at(MINUTE)
+    desk.win()
+    desk.actions.clear()
+
+
+# --- registering
+
+
+def test_job_registers_before_it_claims(desk: Desk) -> None:
+    """A new job asks for its row, and before the answer nothing of it is claimed."""
+    desk.tell(e.Added("job", every(minutes=1), Policy()))
+    assert desk.take(e.Register) == [e.Register("job", desk.start, None)]
+    desk.at(5 * MINUTE)
+    assert desk.actions == []
+    assert desk.facts().slot is None
+    assert not desk.facts().ended
+
+
+def test_registration_that_fails_is_repeated(desk: Desk) -> None:
+    """A ledger that cannot be asked is asked again after 1 s doubling to 5 min, and the job is not parked for it."""
+    desk.tell(e.Added("job", every(minutes=1), Policy()))
+    asked = []
+    for _ in range(11):
+        desk.tell(e.Registered(["job"], None))
+        assert desk.facts().parked is None
+        wakeup = desk.timetable.next_wakeup()
+        assert wakeup is not None
+        asked.append(wakeup - desk.now)
+        desk.at(wakeup - desk.start)
+    assert asked == [1_000 * 2**n for n in range(9)] + [300_000] * 2
+    desk.tell(e.Registered(["job"], [desk.now]))
+    assert desk.facts().slot is not None
+
+
+def test_answers_for_jobs_that_are_gone_are_ignored(desk: Desk) -> None:
+    """A registration that is answered after the removal, or twice, changes nothing."""
+    desk.tell(e.Added("job", every(minutes=1), Policy()))
+    desk.tell(e.Removed("job"))
+    desk.tell(e.Registered(["job", "stranger"], [desk.start, desk.start]))
+    desk.add()
+    desk.tell(e.Registered(["job"], [desk.start + HOUR]))
+    assert desk.facts().slot == desk.start + MINUTE
+
+
+def test_failed_answer_to_an_earlier_registration_delays_nothing(desk: Desk) -> None:
+    """A job that was removed and added anew is served on time though the first registration failed meanwhile."""
+    desk.tell(e.Added("job", every(seconds=1), Policy()))
+    desk.tell(e.Removed("job"))
+    desk.tell(e.Added("job", every(seconds=1), Policy()))
+    for _ in range(4):
+        desk.tell(e.Registered(["job"], None))
+    desk.tell(e.Registered(["job"], [desk.start]))
+    desk.at(1_000)
+    assert len(desk.claims) == 1
+    desk.win()
+    desk.end(Succeeded())
+    for second in range(2, 12):
+        desk.at(second * 1_000)
+        desk.win()
+        desk.end(Succeeded())
+    assert len(desk.take(e.Claim)) == 11
+
+
+def test_startup_delay_holds_claims_back(late_desk: Desk) -> None:
+    """Nothing is claimed before the start-up delay is over; then what came due is served."""
+    late_desk.add(every(seconds=1))
+    late_desk.at(4_999)
+    assert late_desk.claims == []
+    late_desk.at(5_000)
+    assert late_desk.outcomes() == [(4_000, Missed(late_desk.start + 1_000, late_desk.start + 4_000, 4))]
+    assert [claim.slot for claim in late_desk.claims] == [late_desk.start + 5_000]
+
+
+def test_claim_ids_are_unique_and_name_the_worker(desk: Desk) -> None:
+    """Each claim has an id of its own that begins with the worker's."""
+    desk.add()
+    desk.add(name="other")
+    desk.at(MINUTE)
+    ids = [claim.claim_id for claim in desk.claims]
+    assert len(set(ids)) == 2
+    assert all(claim_id.startswith("w-") for claim_id in ids)
+
+
+# --- pausing
+
+
+def test_paused_job_claims_nothing(desk: Desk) -> None:
+    """A paused job sleeps, and its slots meanwhile end as one skipped range at resume, never caught up."""
+    desk.add()
+    desk.tell(e.Paused("job"))
+    assert kinds(desk)[-1] is e.JobPaused
+    assert desk.facts().paused
+    desk.go(5 * MINUTE)
+    assert desk.actions == []
+    desk.tell(e.Resumed("job"), 5 * MINUTE)
+    assert desk.outcomes() == [(5 * MINUTE, Skipped("paused", desk.start + MINUTE, desk.start + 5 * MINUTE, 5))]
+    assert kinds(desk) == [e.JobResumed]
+    desk.at(6 * MINUTE)
+    assert len(desk.claims) == 1
+
+
+def test_pause_spares_what_is_due_already(desk: Desk) -> None:
+    """A slot that is due at the instant of the pause was due before it, and a live run goes on."""
+    desk.add()
+    desk.tell(e.Paused("job"), MINUTE)
+    assert len(desk.claims) == 1
+    desk.win()
+    assert len(desk.facts().runs) == 1
+    desk.end(Succeeded())
+    assert desk.outcomes() == [(MINUTE, Succeeded())]
+
+
+def test_pausing_and_resuming_twice_is_once(desk: Desk) -> None:
+    """Pausing a paused job, or resuming one that is not, says and does nothing."""
+    desk.add()
+    desk.actions.clear()
+    desk.tell(e.Resumed("job"))
+    assert desk.actions == []
+    desk.tell(e.Paused("job"))
+    desk.tell(e.Paused("job"))
+    assert kinds(desk) == [e.JobPaused]
+
+
+def test_job_can_be_added_paused(desk: Desk) -> None:
+    """A job that was paused before the start registers, and serves nothing before it is resumed."""
+    desk.add(paused=True, run_on_start=True)
+    desk.at(MINUTE)
+    assert desk.claims == []
+    desk.tell(e.Resumed("job"))
+    assert desk.outcomes() == [(MINUTE, Skipped("paused", desk.start, desk.start + MINUTE, 2))]
+
+
+def test_resume_before_anything_is_due_skips_nothing(desk: Desk) -> None:
+    """A pause in which no slot came leaves no outcome."""
+    desk.add()
+    desk.tell(e.Paused("job"))
+    desk.tell(e.Resumed("job"), MINUTE - 1)
+    assert desk.outcomes() == []
+    desk.at(MINUTE)
+    assert len(desk.claims) == 1
+
+
+def test_job_that_ends_while_paused_says_so(desk: Desk) -> None:
+    """If the last slot passed during the pause, the end is reported at resume."""
+    desk.add(at(from_ms(desk.start + MINUTE)), paused=True)
+    desk.tell(e.Resumed("job"), HOUR)
+    assert desk.take(e.JobEnded) == [e.JobEnded("job", desk.now, desk.start + MINUTE, served=True)]
+    assert desk.facts().ended
+
+
+# --- triggering
+
+
+def test_trigger_starts_a_manual_run(desk: Desk) -> None:
+    """A trigger starts a run at once: no claim, no watermark, its own key, and nothing for the ledger at its end."""
+    desk.add()
+    desk.tell(e.Triggered("job", "job@manual-1"), 1_234)
+    (start,) = desk.take(e.Start)
+    assert (start.slot, start.reason, start.key, start.fence) == (desk.now, "manual", "job@manual-1", 0)
+    assert start.deadline == desk.now + MINUTE
+    assert desk.facts().oldest == desk.start + MINUTE
+    desk.end(Succeeded(), 2_000)
+    (settled,) = desk.take(e.Settled)
+    assert (settled.key, settled.reason) == ("job@manual-1", "manual")
+    assert desk.take(e.Finish) == []
+    assert desk.claims == []
+
+
+def test_trigger_works_while_paused_and_registering(desk: Desk) -> None:
+    """A manual run needs neither a row nor a job that is awake."""
+    desk.tell(e.Added("job", every(minutes=1), Policy(), paused=True))
+    desk.tell(e.Triggered("job", "job@manual-1"))
+    assert len(desk.take(e.Start)) == 1
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_trigger_obeys_overlap(desk: Desk, is_running: bool) -> None:
+    """With overlap skip a trigger beside a run, or beside a claim under way, is skipped with its key."""
+    desk.add()
+    desk.at(MINUTE)
+    if is_running:
+        desk.win()
+    desk.actions.clear()
+    desk.tell(e.Triggered("job", "job@manual-1"))
+    (settled,) = desk.take(e.Settled)
+    assert (settled.outcome, settled.key, settled.attempt) == (Skipped("overlap"), "job@manual-1", 0)
+    assert settled.duration_seconds is None
+    assert settled.late_seconds is None
+
+
+def test_slot_obeys_overlap_with_a_manual_run(desk: Desk) -> None:
+    """A slot that is due while a manual run is alive is skipped; with allow both run."""
+    desk.add(timeout=None)
+    desk.add(name="free", overlap="allow", timeout=None)
+    for name in ("job", "free"):
+        desk.tell(e.Triggered(name, f"{name}@manual-1"))
+    desk.at(MINUTE)
+    assert desk.outcomes() == [(MINUTE, Skipped("overlap"))]
+    assert [claim.job for claim in desk.claims] == ["free"]
+
+
+# --- removing
+
+
+def test_removal_settles_what_is_due(desk: Desk) -> None:
+    """At removal a slot due at that instant is claimed still; what the ledger then grants is told to be removed."""
+    desk.add()
+    desk.tell(e.Removed("job"), MINUTE)
+    assert desk.timetable.facts("job") is None
+    assert len(desk.claims) == 1
+    desk.win()
+    assert desk.outcomes() == [(MINUTE, Skipped("removed"))]
+    assert [finish.outcome for finish in desk.take(e.Finish)] == [Skipped("removed")]
+    desk.go(HOUR)
+    assert desk.take(e.Start) == []
+
+
+def test_removal_beside_an_open_claim_settles_the_rest(desk: Desk) -> None:
+    """Slots that came due behind an open claim end as removed, in one range."""
+    desk.add()
+    desk.at(MINUTE)
+    desk.tell(e.Removed("job"), 3 * MINUTE)
+    first, last = desk.start + 2 * MINUTE, desk.start + 3 * MINUTE
+    assert desk.outcomes() == [(3 * MINUTE, Skipped("removed", first, last, 2))]
+
+
+def test_removal_of_a_paused_job_settles_its_slots_as_paused(desk: Desk) -> None:
+    """The slots of a paused job end as paused, whatever ends the pause."""
+    desk.add(paused=True)
+    desk.tell(e.Removed("job"), 2 * MINUTE)
+    assert desk.outcomes() == [(2 * MINUTE, Skipped("paused", desk.start + MINUTE, desk.start + 2 * MINUTE, 2))]
+
+
+def test_removal_during_the_startup_delay_settles_what_waits(late_desk: Desk) -> None:
+    """Slots that only wait for the start-up delay end as removed."""
+    late_desk.add(every(seconds=1))
+    late_desk.tell(e.Removed("job"), 2_500)
+    assert late_desk.outcomes() == [(2_000, Skipped("removed", late_desk.start + 1_000, late_desk.start + 2_000, 2))]
+
+
+def test_removal_between_two_attempts_ends_the_run(desk: Desk) -> None:
+    """A run that waits to repeat an attempt has nothing to cut: it is interrupted at once."""
+    begin(desk)
+    desk.end(REFUSED)
+    desk.actions.clear()
+    desk.tell(e.Removed("job"))
+    assert desk.outcomes() == [(MINUTE, Interrupted("remove"))]
+    assert desk.take(e.Cancel) == []
+    assert desk.timetable.is_over
+
+
+def test_removal_of_a_run_past_its_deadline_keeps_the_first_reason(desk: Desk) -> None:
+    """A run that is being cut at its deadline is not cut twice, and has timed out."""
+    begin(desk, timeout=timedelta(seconds=1))
+    desk.tell(e.Removed("job"), MINUTE + 1_000)
+    assert [cancel.by for cancel in desk.take(e.Cancel)] == ["timeout"]
+    desk.end(None, MINUTE + 1_100)
+    assert (MINUTE, TimedOut(1.1)) in desk.outcomes()
+
+
+def test_name_can_be_added_anew(desk: Desk) -> None:
+    """A name is free again at once, and the run of the removed job does not count for the new one."""
+    begin(desk, timeout=None)
+    desk.tell(e.Removed("job"))
+    desk.add()
+    desk.at(2 * MINUTE)
+    assert [claim.slot for claim in desk.claims] == [desk.start + 2 * MINUTE]
+    desk.end(None)
+    assert (MINUTE, Interrupted("remove")) in desk.outcomes()
+
+
+# --- stopping
+
+
+def test_stop_claims_nothing_more(desk: Desk) -> None:
+    """After a stop no slot is claimed; what was due and unserved at that instant is missed."""
+    desk.add()
+    desk.tell(e.Stopping(10_000), MINUTE)
+    assert desk.outcomes() == [(MINUTE, Missed(desk.start + MINUTE, desk.start + MINUTE, 1))]
+    desk.go(HOUR)
+    assert desk.claims == []
+    assert desk.timetable.next_wakeup() is None
+
+
+def test_stop_drains_then_cancels(desk: Desk) -> None:
+    """Live runs go on for the drain, then they are cut, and two seconds later given up."""
+    begin(desk, timeout=None)
+    desk.tell(e.Stopping(10_000))
+    desk.at(MINUTE + 9_999)
+    assert desk.take(e.Cancel) == []
+    assert desk.timetable.next_wakeup() == desk.start + MINUTE + 10_000
+    desk.at(MINUTE + 10_000)
+    assert [cancel.by for cancel in desk.take(e.Cancel)] == ["shutdown"]
+    assert not desk.timetable.is_over
+    desk.at(MINUTE + 12_000)
+    assert desk.outcomes() == [(MINUTE, Interrupted("shutdown"))]
+    assert desk.timetable.is_over
+
+
+def test_run_that_ends_while_draining_counts(desk: Desk) -> None:
+    """A run that ends by itself within the drain has the outcome that it brings."""
+    begin(desk)
+    desk.tell(e.Stopping(10_000))
+    desk.end(Succeeded(), MINUTE + 5_000)
+    assert desk.outcomes() == [(MINUTE, Succeeded())]
+    assert desk.timetable.is_over
+
+
+@pytest.mark.parametrize(
+    ("outcome", "settled"),
+    [
+        (REFUSED, Interrupted("shutdown")),
+        (Failed("endpoint", "HTTP 503", 503, retry_after_seconds=1), Interrupted("shutdown")),
+        (Failed("job", "ValueError"), Failed("job", "ValueError")),
+    ],
+)
+def test_failure_while_stopping_is_not_repeated(desk: Desk, outcome: Failed, settled: Outcome) -> None:
+    """Once it stops nothing is repeated, and what the closing server answers is no failure of the job."""
+    begin(desk, retry=Retry(on=frozenset({"job"})))
+    desk.tell(e.Stopping(10_000))
+    desk.end(outcome)
+    assert desk.outcomes() == [(MINUTE, settled)]
+
+
+def test_run_that_waits_to_repeat_ends_at_the_stop(desk: Desk) -> None:
+    """A stop ends runs between two attempts at once; they are not drained."""
+    begin(desk)
+    desk.end(REFUSED)
+    desk.tell(e.Stopping(10_000))
+    assert (MINUTE, Interrupted("shutdown")) in desk.outcomes()
+    assert desk.timetable.is_over
+
+
+def test_claim_won_after_the_stop_is_given_back(desk: Desk) -> None:
+    """A claim that is answered after the stop starts nothing, and the ledger is told what became of the slot."""
+    desk.add()
+    desk.at(MINUTE)
+    desk.tell(e.Stopping(10_000))
+    assert desk.timetable.is_over, "a claim under way is the shell's to wait for"
+    desk.win()
+    assert desk.outcomes() == [(MINUTE, Interrupted("shutdown"))]
+    assert desk.take(e.Finish) == [e.Finish("job", desk.start + MINUTE, 7, Interrupted("shutdown"))]
+
+
+@pytest.mark.parametrize(("second", "at_once"), [(0, True), (60_000, False)])
+def test_stop_asked_again_may_only_shorten_the_drain(desk: Desk, second: int, at_once: bool) -> None:
+    """A second stop shortens the drain and never lengthens it."""
+    begin(desk, timeout=None)
+    desk.tell(e.Stopping(10_000))
+    desk.tell(e.Stopping(second), MINUTE + 1_000)
+    assert bool(desk.take(e.Cancel)) == at_once
+    desk.at(MINUTE + 10_000)
+    assert bool(desk.take(e.Cancel)) != at_once
+    desk.tell(e.Stopping(0))
+    assert desk.take(e.Cancel) == [], "each run is cut once"
+
+
+def test_paused_job_stays_paused_at_the_stop(desk: Desk) -> None:
+    """A paused job's slots up to the stop end as paused."""
+    desk.add(paused=True)
+    desk.tell(e.Stopping(0), MINUTE)
+    assert desk.outcomes() == [(MINUTE, Skipped("paused", desk.start + MINUTE, desk.start + MINUTE, 1))]
+
+
+# --- clocks
+
+
+def test_forward_step_makes_slots_due(desk: Desk) -> None:
+    """A clock that was set ahead is reported, and what it jumped over is settled as after any silence."""
+    desk.add()
+    desk.actions.clear()
+    desk.tell(e.Stepped(HOUR), HOUR)
+    assert desk.take(e.ClockStepped) == [e.ClockStepped("", desk.now, HOUR)]
+    assert desk.outcomes() == [(59 * MINUTE, Missed(desk.start + MINUTE, desk.start + 59 * MINUTE, 59))]
+    assert [claim.slot for claim in desk.claims] == [desk.start + HOUR]
+
+
+def test_backward_step_repeats_no_slot(desk: Desk) -> None:
+    """After a clock was set back no used slot recurs: the job waits until its next slot comes."""
+    begin(desk)
+    desk.end(Succeeded())
+    desk.actions.clear()
+    desk.claims.clear()
+    desk.tell(e.Stepped(-30 * MINUTE), -29 * MINUTE)
+    desk.go(2 * MINUTE - 1)
+    assert kinds(desk) == [e.ClockStepped]
+    desk.at(2 * MINUTE)
+    assert [claim.slot for claim in desk.claims] == [desk.start + 2 * MINUTE]
+
+
+@pytest.mark.parametrize("by", [-HOUR, -1_500, 1_500, HOUR])
+def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
+    """Deadlines, waits, back-offs and the drain count from their start, so a step moves them along."""
+    desk.add(every(hours=5), timeout=timedelta(minutes=5))
+    desk.add(every(hours=5), name="waiting", timeout=timedelta(minutes=5))
+    desk.add(every(hours=5), name="endless", timeout=None)
+    desk.tell(e.Added("pending", every(hours=5), Policy()))
+    desk.tell(e.Registered(["pending"], None))
+    for name in ("waiting", "job", "endless"):
+        desk.tell(e.Triggered(name, f"{name}@manual-1"))
+    manual = {start.job: start.run_id for start in desk.take(e.Start)}
+    for wait in (50, 100, 200, 400, 800, 1_600):
+        desk.end(REFUSED, run_id=manual["waiting"])
+        desk.at(desk.now - desk.start + wait)
+    desk.end(REFUSED, run_id=manual["waiting"])
+    desk.tell(e.Registered(["pending"], None))
+    waits_until = desk.now + 3_200 + by
+    asks_again = desk.now + 2_000 + by
+    deadline = desk.start + 300_000 + by
+    desk.actions.clear()
+    desk.tell(e.Stepped(by), desk.now - desk.start + by)
+    assert desk.timetable.next_wakeup() is not None
+    desk.at(asks_again - desk.start - 1)
+    assert desk.take(e.Register) == []
+    desk.at(asks_again - desk.start)
+    assert [register.job for register in desk.take(e.Register)] == ["pending"]
+    desk.at(waits_until - desk.start - 1)
+    assert desk.take(e.Start) == []
+    desk.at(waits_until - desk.start)
+    assert [start.job for start in desk.take(e.Start)] == ["waiting"]
+    desk.at(deadline - desk.start - 1)
+    assert desk.take(e.Cancel) == []
+    desk.at(deadline - desk.start)
+    assert len(desk.take(e.Cancel)) == 2
+    desk.end(None, run_id=manual["job"])
+    assert [settled.outcome for settled in desk.take(e.Settled)] == [TimedOut(300.0)]
+
+
+def test_step_moves_the_drain_and_the_startup_delay(late_desk: Desk) -> None:
+    """A clock set back by an hour holds up neither the first claim nor the end of the drain."""
+    desk = late_desk
+    desk.add(every(hours=5), run_on_start=True)
+    desk.tell(e.Stepped(-HOUR), 1_000 - HOUR)
+    desk.go(5_000 - HOUR - 1)
+    assert desk.claims == []
+    desk.at(5_000 - HOUR)
+    assert len(desk.claims) == 1
+    desk.win()
+    desk.tell(e.Stopping(10_000))
+    desk.tell(e.Stepped(-HOUR), 5_000 - 2 * HOUR)
+    desk.at(15_000 - 2 * HOUR)
+    assert [cancel.by for cancel in desk.take(e.Cancel)] == ["shutdown"]
+
+
+def test_time_that_goes_back_is_a_bug(desk: Desk) -> None:
+    """Without a `Stepped` an earlier now is refused, with both instants."""
+    with pytest.raises(ValueError, match=f"from {desk.start} to {desk.start - 1} without a Stepped"):
+        desk.timetable.poll(desk.start - 1)
+
+
+def test_wakeup_is_now_while_something_waits(desk: Desk) -> None:
+    """A fact whose actions were not fetched yet wants a poll at once."""
+    desk.timetable.handle(e.Added("job", every(minutes=1), Policy()), desk.start)
+    assert desk.timetable.next_wakeup() == desk.start
+    assert not desk.timetable.is_over
+
+
+@pytest.mark.parametrize("unknown", [e.Removed, e.Paused, e.Resumed])
+def test_unknown_names_are_the_callers_bug(desk: Desk, unknown: Callable[[str], e.Fact]) -> None:
+    """The scheduler looks names up first; a fact about an unknown one is a bug and raises."""
+    with pytest.raises(KeyError):
+        desk.tell(unknown("nobody"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from loopcron._events import CancelledBy, Start
-from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, TimedOut
+from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, Skipped, TimedOut
 from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms
 
 STUCK_MS: Final = 2_000
@@ -63,12 +63,17 @@ class LiveRun:
         if self.retry_at is not None:
             self.retry_at += by
 
-    def retry_delay(self, outcome: Outcome, retry: Retry | None, now: int) -> int | None:
-        """Return in how many ms the attempt that ended so is repeated; None if *outcome* is the run's."""
-        if not isinstance(outcome, Failed) or outcome.status == 409:
+    def retry_delay(self, outcome: Outcome, retry: Retry | None, now: int, *, early: bool) -> int | None:
+        """
+        Return in how many ms the attempt that ended so is repeated; None if *outcome* is the run's.
+
+        Early on, having no address is repeated like being refused: most servers listen only once start-up is over.
+        """
+        waiting = early and isinstance(outcome, Skipped) and outcome.reason == "no_address"
+        if not waiting and (not isinstance(outcome, Failed) or outcome.status == 409):
             return None
         delay: int
-        if not outcome.started:
+        if not isinstance(outcome, Failed) or not outcome.started:
             self.refused += 1
             delay = doubled_ms(REFUSED_BACKOFF[0], self.refused, REFUSED_BACKOFF[1])
         elif outcome.retry_after_seconds is not None and self.obeyed < RETRY_AFTER_LIMIT:
@@ -83,15 +88,17 @@ class LiveRun:
 
     def verdict(self, outcome: Outcome | None, now: int, *, stopping: bool) -> Outcome:
         """
-        Return the run's outcome, given how its last attempt ended; None: our cancellation cut it.
+        Return the run's outcome, given how its last attempt ended; None: it was cancelled.
 
-        An attempt that ended by itself although it was cancelled counts as it ended. But once the scheduler stops,
+        Cancelled by whom is judged by what we asked for, and by nothing else. An attempt that ended by itself although it was cancelled counts as it ended. But once the scheduler stops,
         what a server answers while it is shutting down says nothing about the job: the run was interrupted.
         """
         if outcome is None:
-            if self.cancelled_by is None or self.cancelled_by == "timeout":
+            if self.cancelled_by == "timeout":
                 return TimedOut((now - self.started) / 1000)
-            return Interrupted(self.cancelled_by)
+            if self.cancelled_by is not None or stopping:  # a server that is told twice to stop cancels all tasks
+                return Interrupted(self.cancelled_by or "shutdown")
+            return Failed("job", "cancelled inside")
         if stopping and isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
             return Interrupted("shutdown")
         return outcome

@@ -120,7 +120,7 @@ class AttemptEnded(NamedTuple):
 
     run_id: int
     outcome: Outcome | None
-    """None: it was cut by the cancellation that the timetable had asked for."""
+    """None: it was cancelled; whether the timetable had asked for that, it knows itself."""
     exception: BaseException | None = None
 
 

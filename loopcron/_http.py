@@ -169,7 +169,7 @@ def env_token(name: str) -> EnvToken:
     """
     Return a token callable that reads the environment variable *name* at each send.
 
-    An unset or empty variable makes the run fail with ``transport: token``; nothing is sent.
+    An unset or empty variable makes the run fail with ``job: token``; nothing is sent.
 
     Raises:
         ConfigError: *name* is empty or holds ``=`` or a NUL.

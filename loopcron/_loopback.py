@@ -31,8 +31,6 @@ _INTERIM_LIMIT: Final = 16
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that say how long their body is even where it is empty (RFC 9110, 8.6)."""
 _STATUS_LINE: Final = b"HTTP/1."
-_EARLY_SENDS: Final = 5
-"""How often a server that does not listen yet is waited for; by the run's back-off that is about 1.5 s."""
 
 
 @final
@@ -52,15 +50,14 @@ class LoopbackTransport:
             address that is found an ``https`` one.
         environ: Where ``PORT`` is looked up; default ``os.environ``.
         served: Whether this process serves the app itself, as it does where an adapter made the transport. Then
-            ``PORT`` alone is not believed, and before the server listens a send ends as ``refused``, so that the
-            run's back-off waits for it; the sixth time it is ``no_address``, as under a test client.
+            ``PORT`` alone is not believed: before the server listens there is no address.
 
     Raises:
         ConfigError: *base_url* holds more than scheme, host and port, or an argument contradicts another one. The
             message never shows a URL, because it may hold a password.
     """
 
-    __slots__ = ("_address", "_early", "_environ", "_scheme", "_served", "_ssl_context", "_uds")
+    __slots__ = ("_address", "_environ", "_scheme", "_served", "_ssl_context", "_uds")
 
     def __init__(
         self,
@@ -81,7 +78,6 @@ class LoopbackTransport:
         self._ssl_context = ssl_context
         self._environ: Final[Mapping[str, str]] = os.environ if environ is None else environ
         self._served = served
-        self._early = _EARLY_SENDS if served else 0
 
     async def send(self, request: Request) -> Response:
         """
@@ -111,8 +107,7 @@ class LoopbackTransport:
         await checkpoint()
         address = self._where()
         if address is None:
-            self._early -= 1
-            return TransportError("refused" if self._early >= 0 else "no_address", started=False)
+            return TransportError("no_address", started=False)
         context = self._tls() if self._scheme == "https" else None
         connection = await connect(address)
         if isinstance(connection, TransportError):
@@ -133,7 +128,7 @@ class LoopbackTransport:
         listening = listening_addresses()
         if listening:
             # From now on it is known: a server that drains has closed its sockets, and PORT is a stranger's again.
-            self._served, self._early = True, 0
+            self._served = True
         return own_address(self._environ, listening, served=self._served)
 
     def _tls(self) -> ssl.SSLContext:

@@ -67,6 +67,8 @@ class Failed:
         # A job may make this record too, and the planner reckons with the number: NaN would break its arithmetic.
         if self.retry_after_seconds is not None and not 0 <= self.retry_after_seconds <= LONGEST_WAIT_SECONDS:
             object.__setattr__(self, "retry_after_seconds", None)
+        if not isinstance(self.status, int):
+            object.__setattr__(self, "status", None)
 
 
 @final

@@ -71,9 +71,11 @@ CATCH_UP_TABLE: Final = {
 }
 
 
-BLAMES: Final = ("job", "endpoint", "transport", "internal")
+BLAMES: Final = ("job", "endpoint", "transport")
 REFUSED_BACKOFF: Final = (50, 5_000)
 """First and longest wait, in ms, before an attempt whose request provably never started is repeated."""
+EARLY_MS: Final = 10_000
+"""For how long after the start an address that is not known counts as one that is not known yet."""
 RETRY_AFTER_LIMIT: Final = 3
 """How often one run obeys ``Retry-After``: an endpoint that always sends it must not keep a run going for ever."""
 

@@ -31,7 +31,7 @@ from loopcron._outcomes import (
     TimedOut,
     error_text,
 )
-from loopcron._policies import OVERLAP_TABLE, Verdict, doubled_ms
+from loopcron._policies import EARLY_MS, OVERLAP_TABLE, Verdict, doubled_ms
 from loopcron._schedules import Every, in_ms
 
 CHUNK: Final = 500
@@ -153,8 +153,8 @@ class Timetable:
         for position, name in enumerate(fact.jobs):
             watermark = None if fact.watermarks is None else fact.watermarks[position]
             job = self._jobs.get(name)
-            if job is None or not job.registering:
-                continue  # removed meanwhile, or added anew and answered already
+            if job is None or not job.registering or self._stopping:
+                continue  # removed meanwhile, or added anew and answered already; or too late to have slots
             if watermark is None:
                 job.faults += 1
                 job.retry_at = self._now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
@@ -228,15 +228,16 @@ class Timetable:
             return
         assert job.runs is not None  # a running job has runs
         run = job.runs[fact.run_id]
-        outcome = fact.outcome
-        if outcome is not None and run.cancelled_by is None and not self._stopping:
-            delay = run.retry_delay(outcome, job.policy.retry, self._now)
+        outcome = run.verdict(fact.outcome, self._now, stopping=self._stopping)
+        if run.cancelled_by is None and not self._stopping:
+            early = self._now < self._release + EARLY_MS
+            delay = run.retry_delay(outcome, job.policy.retry, self._now, early=early)
             if delay is not None:
                 run.retry_at, run.failure = self._now + delay, outcome
                 self._out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
                 self._arm(job)
                 return
-        self._end(job, run, run.verdict(outcome, self._now, stopping=self._stopping), fact.exception)
+        self._end(job, run, outcome, fact.exception)
         self._arm(job)
 
     def _stepped(self, fact: e.Stepped) -> None:
@@ -258,10 +259,10 @@ class Timetable:
         if self._stopping:  # asked again: the drain may become shorter, never longer
             self._drain_at = None if self._drain_at is None else min(self._drain_at, drain_at)
             return
-        self._stopping = True
         self._drain_at = drain_at
         for job in self._jobs.values():
             self._close(job, Missed)
+        self._stopping = True
         for run_id, job in list(self._running.items()):
             assert job.runs is not None
             run = job.runs[run_id]
@@ -378,8 +379,8 @@ class Timetable:
         slots are served when it works again. With one the job is at its end, and what is known has to do.
         """
         first = job.slot
-        if first is None or first > self._now:
-            return
+        if first is None or first > self._now or self._stopping:
+            return  # nothing is due; or the stop has closed what was, and later slots are not ours
         measured: list[tuple[int, int | None, int | None]] = []
 
         def measure(job: Entry) -> None:

@@ -355,11 +355,30 @@ def test_slots_wait_while_a_claim_is_open(desk: Desk) -> None:
     assert [claim.slot for claim in desk.claims] == [desk.start + 3 * MINUTE]
 
 
-def test_cut_that_was_never_asked_for_is_a_time_out(desk: Desk) -> None:
-    """An attempt reported as cut although nobody asked has an outcome all the same."""
+def test_cancellation_that_was_never_asked_for(desk: Desk) -> None:
+    """An attempt that was cancelled although nobody asked for it failed by its own fault."""
     begin(desk)
     desk.end(None, HOUR + 1_000)
-    assert desk.outcomes() == [(HOUR, TimedOut(1.0))]
+    assert desk.outcomes() == [(HOUR, Failed("job", "cancelled inside"))]
+
+
+def test_cancellation_that_was_never_asked_for_while_stopping(desk: Desk) -> None:
+    """While the scheduler stops such an attempt was interrupted: a server told twice to stop cancels all tasks."""
+    begin(desk)
+    desk.tell(e.Stopping(10_000))
+    desk.end(None, HOUR + 1_000)
+    assert desk.outcomes() == [(HOUR, Interrupted("shutdown"))]
+
+
+def test_unknown_address_is_waited_for_early_on(desk: Desk) -> None:
+    """In the first ten seconds of a life a run without an address is repeated with a back-off, as if refused."""
+    desk.add()
+    desk.tell(e.Triggered("job", "job@manual-1"))
+    desk.end(Skipped("no_address"), 9_999)
+    assert [failed.retry_ms for failed in desk.take(e.AttemptFailed)] == [50]
+    desk.go(10_049)
+    desk.end(Skipped("no_address"))
+    assert [settled.outcome for settled in desk.take(e.Settled)] == [Skipped("no_address")]
 
 
 def test_removal_cuts_with_its_own_reason(desk: Desk) -> None:

@@ -197,7 +197,7 @@ class Model:
         self.out.append(("register", job.name, watermark))
 
     def registered(self, job: ModelJob, watermark: int | None) -> None:
-        if job.removed or not job.registering:
+        if job.removed or not job.registering or self.stopping:
             return
         if watermark is None:
             job.faults += 1
@@ -206,7 +206,7 @@ class Model:
             self.park(job)
         else:
             job.next = job.after(watermark)
-            job.watermark = None if self.stopping else watermark  # the law counts up to the stop
+            job.watermark = watermark
             job.registering = False
             self.works_again(job)
             job.faults = 0
@@ -254,7 +254,11 @@ class Model:
             self.settle(job, slot, Taken() if answer == "lost" else Skipped("ledger"), reason)
 
     def ended(self, job: ModelJob, run: ModelRun, outcome: Outcome | None) -> None:
-        if isinstance(outcome, Failed) and run.cut_by is None and not self.stopping:
+        if outcome is None and run.cut_by is None:  # somebody else cancelled it
+            stray: Outcome = Interrupted("shutdown") if self.stopping else Failed("job", "cancelled inside")
+            outcome = stray
+        early = outcome == Skipped("no_address") and self.now < self.release + 10_000
+        if (early or isinstance(outcome, Failed)) and run.cut_by is None and not self.stopping:
             wait = self.wait_before_repeating(job, run, outcome)
             if wait is not None and self.now + wait < run.limit:
                 run.waits_until, run.failure = self.now + wait, outcome
@@ -267,9 +271,9 @@ class Model:
         else:
             self.finish(job, run, outcome)
 
-    def wait_before_repeating(self, job: ModelJob, run: ModelRun, failed: Failed) -> int | None:
+    def wait_before_repeating(self, job: ModelJob, run: ModelRun, failed: Outcome | None) -> int | None:
         retry = job.policy.retry
-        if not failed.started:
+        if not isinstance(failed, Failed) or not failed.started:
             run.refused += 1
             return min(5_000, 50 << (run.refused - 1))
         if failed.retry_after_seconds is not None and run.obeyed < 3:
@@ -385,8 +389,8 @@ class Model:
     def close(self, job: ModelJob, why: str) -> None:
         """All slots that are due end as one range."""
         first = job.next
-        if first is None or first > self.now:
-            return
+        if first is None or first > self.now or (self.stopping and why != "stopped"):
+            return  # the law counts up to the stop
         if job.is_broken:
             self.park(job)
             if why == "resumed":
@@ -518,7 +522,8 @@ POLICIES = st.builds(
     ),
     run_on_start=st.booleans(),
 )
-ENDS: list[Outcome] = [Succeeded(), Succeeded(204), Busy(), Skipped("no_address")]
+ENDS: list[Outcome | None] = [Succeeded(), Succeeded(204), Busy(), Skipped("no_address"), None]
+"""None: its task was cancelled, by us or by somebody else."""
 FAILURES: list[Outcome] = [
     Failed("job", "ValueError: x"),
     Failed("endpoint", "HTTP 503", 503),
@@ -729,7 +734,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(run.waits_until is None for _, run in self.alive.values()))
     @rule(pick=PICK, outcome=st.sampled_from(ENDS) | st.sampled_from(FAILURES), little=LITTLE)
-    def end_attempt(self, pick: int, outcome: Outcome, little: int) -> None:
+    def end_attempt(self, pick: int, outcome: Outcome | None, little: int) -> None:
         self.pass_time(little)
         acting = [run_id for run_id, (_, run) in self.alive.items() if run.waits_until is None]
         self.tell_end(acting[pick % len(acting)], outcome)

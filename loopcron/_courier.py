@@ -7,11 +7,13 @@ in one call; what a call raises means that the store could not be asked.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from loopcron._events import Answered, Claim, Fact, Finish, LedgerFailed, Lost, Register, Registered, Won
 from loopcron._outcomes import error_text
+from loopcron._spawn import is_stray
 
 if TYPE_CHECKING:
     from loopcron._protocols import Ledger
@@ -68,10 +70,11 @@ class Courier:
         """Whether nothing is queued or under way."""
         return not (self._asking or self.waiting)
 
-    @property
-    def unanswered(self) -> list[Claim]:
-        """The claims that have no answer."""
-        return self._under_way + self._claims
+    def give_up(self) -> list[Claim]:
+        """Wait for no answer any more, and return the claims that have none."""
+        unanswered = self._under_way + self._claims
+        self._under_way, self._claims = [], []
+        return unanswered
 
     async def deliver(self) -> None:
         """
@@ -79,24 +82,41 @@ class Courier:
         runs wait.
 
         Cancellation:
-            What is under way gets no answer; the caller is leaving anyway.
+            What is under way is queued again: asking twice gets the same answer.
         """
         self._asking = True
         try:
             while self.waiting:
                 if self._registers:
-                    registers = _first(self._registers)
-                    marks = await self._ask("register", self._ledger.register, registers, (int,))
-                    self._tell(Registered([register.job for register in registers], marks))
+                    await self._register()
                 elif self._claims:
-                    claims = self._under_way = _first(self._claims)
-                    answers = await self._ask("claim", self._ledger.claim, claims, (Won, Lost))
-                    self._under_way = []
-                    self._tell(Answered(claims, answers))
+                    await self._claim()
                 else:
-                    await self._finish(_first(self._finishes))
+                    await self._finish()
         finally:
             self._asking = False
+
+    async def _register(self) -> None:
+        registers = _first(self._registers)
+        with _kept(registers, self._registers):
+            marks = await self._ask("register", self._ledger.register, registers, (int,))
+        self._tell(Registered([register.job for register in registers], marks))
+
+    async def _claim(self) -> None:
+        claims = self._under_way = _first(self._claims)
+        with _kept(claims, self._claims):
+            answers = await self._ask("claim", self._ledger.claim, claims, (Won, Lost))
+        if self._under_way is claims:  # else they were given up
+            self._under_way = []
+            self._tell(Answered(claims, answers))
+
+    async def _finish(self) -> None:
+        finishes = _first(self._finishes)
+        with _kept(finishes, self._finishes):
+            try:
+                await self._ledger.finish(finishes)
+            except BaseException as error:  # noqa: BLE001 - see there
+                self._failed("finish", error)
 
     async def _ask(
         self,
@@ -107,19 +127,29 @@ class Courier:
     ) -> Sequence[_Answer] | None:
         try:
             answers = list(await method(items))
-        except Exception as error:  # noqa: BLE001 - a fence of design section 6: ledger
-            self._report(LedgerFailed(call, error_text(error)))
+        except BaseException as error:  # noqa: BLE001 - see there
+            self._failed(call, error)
             return None
         if len(answers) != len(items) or not all(isinstance(answer, kinds) for answer in answers):
             self._report(LedgerFailed(call, f"{len(items)} answers of {kinds[0].__name__} were due, got others"))
             return None
         return answers
 
-    async def _finish(self, finishes: Sequence[Finish]) -> None:
-        try:
-            await self._ledger.finish(finishes)
-        except Exception as error:  # noqa: BLE001 - a fence of design section 6: ledger
-            self._report(LedgerFailed("finish", error_text(error)))
+    def _failed(self, call: str, error: BaseException) -> None:
+        """Report what a call raised, a fence of design section 6; a cancellation of ours is let through."""
+        if not (isinstance(error, Exception) or is_stray(error)):
+            raise error
+        self._report(LedgerFailed(call, error_text(error)))
+
+
+@contextmanager
+def _kept(batch: list[_Item], queue: list[_Item]) -> Iterator[None]:
+    """Put *batch* back in front of its *queue* if the call is cut."""
+    try:
+        yield
+    except BaseException:
+        queue[:0] = batch
+        raise
 
 
 def _first(queue: list[_Item]) -> list[_Item]:

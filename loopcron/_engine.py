@@ -8,7 +8,7 @@ to the observers, so that it cannot be silent. Made on the event loop it lives o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
@@ -19,9 +19,9 @@ from loopcron._courier import Courier
 from loopcron._errors import TransportError
 from loopcron._instants import to_ms
 from loopcron._jobs import outcome_of_error
-from loopcron._outcomes import OUTCOMES, Failed, Outcome, Run, Succeeded, error_text
+from loopcron._outcomes import OUTCOMES, Failed, Interrupted, Outcome, Run, Succeeded, error_text
 from loopcron._policies import doubled_ms, finite_seconds
-from loopcron._spawn import Handle, current_handle, is_cancelled, make_spawner
+from loopcron._spawn import Handle, current_handle, is_stray, make_spawner
 from loopcron._status import JobRecord
 from loopcron._threads import Threads
 from loopcron._timetable import Timetable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loopcron._http import Request, Response
     from loopcron._observe import Observers
     from loopcron._protocols import Clock, Job, Ledger, Service, Transport
+    from loopcron._spawn import Body
 
 SLICE_SECONDS: Final = 30.0
 """The longest sleep: both clocks are read again after it, so a suspended machine or a set clock is noticed."""
@@ -37,6 +38,12 @@ STEP_SECONDS: Final = 1.0
 """A change of wall clock minus monotonic clock above this is a clock step."""
 FAULT_BACKOFF: Final = (50, 5_000)
 """First and longest rest of the loop after a fault of its own, in ms of real time: its clock may be what failed."""
+WATCH_MS: Final = 1_000
+"""How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
+LISTEN_MS: Final = 10_000
+"""For how long after the start an address that is not known counts as one that is not known yet."""
+REVIVALS: Final = 3
+"""How often in a life a task of the engine's own is begun anew after somebody cancelled it from outside."""
 LEDGER_SECONDS: Final = 2.0
 """How long the ledger may take over its last calls when all runs are over, in real time."""
 SUCCEEDED: Final = Succeeded()
@@ -78,7 +85,8 @@ class Engine:
         transport: Gives the transport when a run first sends.
         records: Where outcomes are kept; they outlive the engine.
         startup_delay: In ms.
-        must_stop: Asked before each claim and after each failed request; true: stop, the server drains.
+        stop_conditions: Asked before each claim, after each failed request, and every second while something runs;
+            one that is true: stop, the server drains.
     """
 
     def __init__(
@@ -91,16 +99,16 @@ class Engine:
         records: dict[str, JobRecord],
         startup_delay: int,
         drain: int,
-        must_stop: Callable[[], bool],
+        stop_conditions: Sequence[Callable[[], bool]],
     ) -> None:
         self._clock = clock
         self._observers = observers
         self._transport = transport
         self._records = records
         self._drain = drain
-        self._must_stop = must_stop
-        self._wall = to_ms(clock.now())
-        self._monotonic = self.ticked = clock.monotonic()
+        self._stop_conditions = stop_conditions
+        self._wall = self._looked = to_ms(clock.now())
+        self._monotonic = self.ticked = self._began = clock.monotonic()
         """When the clock was read last, and when the loop last did; on the monotonic clock, in seconds."""
         self._offset = self._wall / 1000 - self._monotonic
         self.timetable = Timetable(self._wall, startup_delay=startup_delay, worker=os.urandom(8).hex())
@@ -124,6 +132,8 @@ class Engine:
         self._errand = anyio.Event()
         self._delivered = anyio.Event()
         self._owned: list[Handle] = []
+        self._vital: dict[Handle, Body] = {}
+        self._revivals = 0
         self._interrupted: Callable[[], object] = anyio.Event().set
         self.interrupt: KeyboardInterrupt | None = None
         self.stopping = False
@@ -155,6 +165,7 @@ class Engine:
             self.stopping = True
             self._report(e.SchedulerStopping(drain / 1000))
         self.tell(e.Stopping(drain))
+        self._poke()  # a fake clock moves by itself from now on, but not for a nap that began before
 
     # --- the turn
 
@@ -182,7 +193,9 @@ class Engine:
             return
         self._turning = True
         try:
-            self._look_for_drain()
+            due = self._next_turn()
+            if due is not None and due <= self._wall:
+                self._look_for_drain()
             while actions := self.timetable.poll(self._wall):
                 if self.done is not None:
                     self.done += actions
@@ -191,7 +204,7 @@ class Engine:
                 if isinstance(actions[-1], e.More):
                     self._breathe = True
                     break
-        except Exception as error:  # noqa: BLE001 - the outermost fence: by definition a bug of ours
+        except BaseException as error:  # noqa: BLE001 - the outermost fence: by definition a bug of ours
             self._fault("turn", error)
         finally:
             self._turning = False
@@ -218,30 +231,42 @@ class Engine:
 
     def _report(self, event: e.Event) -> None:
         if isinstance(event, e.Settled):
-            record = self._records.get(event.job)
-            if record is None:
-                record = self._records[event.job] = JobRecord()
-            record.note(event)
+            if event.job in self._jobs:  # else it was removed, and its history with it
+                record = self._records.get(event.job)
+                if record is None:
+                    record = self._records[event.job] = JobRecord()
+                record.note(event)
             trigger = self._triggers.pop(event.key, None) if event.key is not None else None
             if trigger is not None:
                 trigger.settle(event.outcome)
         self._observers.notify(event)
 
     def _fault(self, where: str, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupt = error
+            self._wake_for_next()
         self._observers.notify(e.InternalFault(where, error_text(error), error))
 
     def _look_for_drain(self) -> None:
-        """Stop if the server drains; asked only when something is due, and before it is claimed."""
-        due = self.timetable.next_wakeup()
-        if self.stopping or due is None or due > self._wall:
+        """Stop if the server drains."""
+        if self.stopping:
             return
+        self._looked = self._wall
         try:
-            draining = self._must_stop()
+            draining = any(condition() for condition in self._stop_conditions)
         except Exception as error:  # noqa: BLE001 - a user's condition; not knowing means going on
             self._fault("stop_when", error)
             return
         if draining:
             self.stop(self._drain)
+
+    def _next_turn(self) -> int | None:
+        """Return when something is due, or the server is to be looked at again."""
+        due = self.timetable.next_wakeup()
+        if not (self._handles and self._stop_conditions) or self.stopping:
+            return due
+        look = self._looked + WATCH_MS
+        return look if due is None or look < due else due
 
     def _read_clocks(self) -> int:
         """Return now in ms, having told the timetable of a step; a clock that fails leaves the last now."""
@@ -257,7 +282,9 @@ class Engine:
         # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
         self._offset = offset
         if abs(by) > STEP_SECONDS:
-            self._wall = wall
+            self._wall = self._looked = wall
+            if self._nap_until is not None:
+                self._nap_until += round(by * 1000)
             self.timetable.handle(e.Stepped(round(by * 1000)), wall)
         elif wall > self._wall:
             self._wall = wall
@@ -298,7 +325,7 @@ class Engine:
                 result = await self._jobs[run.job].run(run)
                 outcome = result if isinstance(result, OUTCOMES) else SUCCEEDED
         except TransportError as error:
-            outcome = outcome_of_error(error)
+            outcome = self._outcome_of(error)
         except Exception as error:  # noqa: BLE001 - a fence of design section 6: job body
             outcome, exception = Failed("job", error_text(error)), error
         except KeyboardInterrupt as error:
@@ -308,14 +335,21 @@ class Engine:
             if not (handle.cancel_requested and isinstance(error, anyio.get_cancelled_exc_class())):
                 stray = isinstance(error, anyio.get_cancelled_exc_class())
                 outcome = Failed("job", "cancelled inside" if stray else error_text(error))
+                if stray and self.stopping:  # a server that is told twice cancels all tasks, ours among them
+                    outcome = Interrupted("shutdown")
         self._ended(handle, outcome, exception)
         del exception  # it holds this frame, and this frame would hold it
+
+    def _outcome_of(self, error: TransportError) -> Outcome:
+        """Return what a transport's error means; early on, having no address is repeated like being refused."""
+        if error.code == "no_address" and self._monotonic - self._began < LISTEN_MS / 1000:
+            return Failed("transport", error.code, started=False)  # most servers listen only once start-up is over
+        return outcome_of_error(error)
 
     def _ended(self, handle: Handle, outcome: Outcome | None, exception: BaseException | None = None) -> None:
         handle.ended = True
         run = handle.run
-        if run is None:
-            return  # one of our own tasks
+        assert run is not None  # our own tasks have no outcome
         if handle.given_up and handle.in_thread:
             return  # its thread runs on and will tell when it is over
         if self._handles.get(run.run_id) is not handle:
@@ -328,16 +362,30 @@ class Engine:
 
     def lost(self, handle: Handle) -> None:
         """See `Keeper.lost`."""
-        self._ended(handle, None if handle.cancel_requested else Failed("job", "cancelled before its first step"))
+        if handle.run is None:
+            self._revive(handle)
+        else:
+            self._ended(handle, None if handle.cancel_requested else Failed("job", "cancelled before its first step"))
 
     async def send(self, run: Run, request: Request) -> Response:
         """See `Run.send`."""
-        return await self._transport().send(request.with_headers(run.headers()))
+        transport, request = self._transport(), request.with_headers(run.headers())
+        try:
+            return await transport.send(request)
+        except TransportError:
+            raise
+        except Exception:  # noqa: BLE001 - a fence of design section 6: transport
+            raise TransportError("internal") from None  # nothing of it is told: a client's error may show the token
 
     async def sleep(self, run: Run, seconds: float) -> None:
         """See `Run.sleep`."""
         finite_seconds("seconds", seconds)
-        with self._handles[run.run_id].park():
+        if seconds <= 0:  # no waiting for the clock: time must not move on meanwhile
+            await self._clock.sleep(seconds)
+            return
+        handle = self._handles[run.run_id]
+        await handle.let_strike()
+        with handle.park():
             await self._clock.sleep(seconds)
 
     async def call(self, run: Run, function: Callable[[Run], object]) -> object:
@@ -356,14 +404,35 @@ class Engine:
 
     def _begin_loop(self) -> None:
         self.has_loop = True
-        self._own(self._carry)
-        self._own(self._loop)
+        for body in (self._carry, self._loop):
+            if body not in self._vital.values():
+                self._vital[self._own(body)] = body
 
-    def _own(self, body: Callable[[Handle], Coroutine[Any, Any, None]]) -> None:
+    def _own(self, body: Body) -> Handle:
         # Owned tasks as for runs, not a task group: what a user's clock, ledger or observer leaks must not end us.
         handle = Handle(None, self)
         self._owned.append(handle)
         self._spawner.spawn(body, handle)
+        return handle
+
+    def _revive(self, handle: Handle) -> None:
+        """
+        Begin a task anew that the engine cannot do without; whoever leaves the scheduler waits for it.
+
+        Its body catches all but its cancellation: the event loop is torn down, as ``asyncio.run`` does it while a task
+        in the background still lives in the scheduler, or a job cancelled every task that it could find.
+        """
+        body = self._vital.pop(handle, None)
+        if body is None or self.stopped.is_set():
+            return
+        self._revivals += 1
+        if self._revivals > REVIVALS:
+            self._observers.notify(e.InternalFault(body.__name__, "its task is cancelled again and again"))
+            return
+        try:
+            self._vital[self._own(body)] = body
+        except Exception as error:  # noqa: BLE001 - trio has ended
+            self._fault(body.__name__, error)
 
     async def leave(self, drain: int) -> None:
         """
@@ -372,13 +441,13 @@ class Engine:
         Cancellation:
             Ends the drain; what still runs is cancelled, and waited for up to 2 s.
         """
-        if not self.has_loop and not self.stopped.is_set():
-            self._begin_loop()
+        if not self.stopped.is_set():
+            self._begin_loop()  # for a manual life, or where it was cancelled once too often
         self.stop(drain)
         cut: BaseException | None = None
         while not self.stopped.is_set():
             try:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=cut is not None):
                     await self.stopped.wait()
             except anyio.get_cancelled_exc_class() as error:
                 cut = error
@@ -412,34 +481,32 @@ class Engine:
             self._poked = False
             self.turn()
             self.ticked = self._monotonic
-            if (self.stopping and self.timetable.is_over) or self.interrupt is not None:
+            if self.interrupt is not None:
+                self._let_out()
+            if self.stopping and self.timetable.is_over:
                 break
             try:
                 await self._rest()
             except BaseException as error:  # noqa: BLE001 - the clock's sleep
-                await self._recover(handle, "loop", error)
+                await self._recover("loop", error)
             else:
                 self._faults = 0
-        if self.interrupt is None:
-            await self._settle_claims()
-        else:
-            self._let_out()
+        await self._settle_claims()
         self.has_loop = False
         self.stopped.set()
         self.parking_changed()
 
-    async def _recover(self, handle: Handle, where: str, error: BaseException) -> None:
+    async def _recover(self, where: str, error: BaseException) -> None:
         """Go on after *error*, after a rest in real time, unless the task is to end."""
-        if isinstance(error, anyio.get_cancelled_exc_class()) and (handle.cancel_requested or is_cancelled()):
+        if not is_stray(error) and not isinstance(error, KeyboardInterrupt):
             raise error
         self._fault(where, error)
         self._faults += 1
         await anyio.sleep(doubled_ms(FAULT_BACKOFF[0], self._faults, FAULT_BACKOFF[1]) / 1000)
 
     def _let_out(self) -> None:
-        """End at once, because a job raised ``KeyboardInterrupt``; whoever entered the scheduler raises it on."""
-        for handle in self._handles.values():
-            handle.cancel()
+        """Stop without a drain, because a job raised ``KeyboardInterrupt``; whoever entered us raises it on."""
+        self.stop(0)
         self._interrupted()
 
     async def _serve(self, service: Service, handle: Handle) -> None:
@@ -449,8 +516,11 @@ class Engine:
         while not handle.cancel_requested:
             try:
                 await service.run()
+            except KeyboardInterrupt as error:
+                self._fault(type(service).__name__, error)
+                return
             except BaseException as error:
-                if isinstance(error, anyio.get_cancelled_exc_class()) and (handle.cancel_requested or is_cancelled()):
+                if not is_stray(error):
                     raise
                 failures += 1
                 self._observers.notify(e.ObserverFailed(type(service).__name__, error_text(error), disabled=False))
@@ -460,7 +530,7 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next wake-up, but no longer than a slice, or until something is due earlier."""
-        target = self.timetable.next_wakeup()
+        target = self._next_turn()
         seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - self._read_clocks()) / 1000)
         if self._breathe or self._poked or seconds <= 0:
             self._breathe = False
@@ -480,7 +550,7 @@ class Engine:
             while not self.courier.idle:
                 self._delivered = anyio.Event()
                 await self._delivered.wait()
-        unanswered = self.courier.unanswered
+        unanswered = self.courier.give_up()
         if unanswered:
             self.tell(e.Answered(unanswered, None))
 
@@ -488,9 +558,13 @@ class Engine:
         """Cut the nap if something became due earlier than it was taken for."""
         if self._nap is None:
             return  # the loop is awake and looks for itself before it sleeps
-        target = self.timetable.next_wakeup()
+        target = self._next_turn()
         earlier = target is not None and (self._nap_until is None or target < self._nap_until)
         if earlier or self._breathe or self.interrupt is not None or (self.stopping and self.timetable.is_over):
+            self._poke()
+
+    def _poke(self) -> None:
+        if self._nap is not None:
             self._poked = True
             self._nap.cancel()
 
@@ -499,15 +573,21 @@ class Engine:
         handle.started = True
         while not handle.cancel_requested:
             try:
-                await self._errand.wait()
+                if not self.courier.waiting:
+                    await self._errand.wait()
                 self._errand = anyio.Event()
                 await self.courier.deliver()
             except BaseException as error:  # noqa: BLE001 - a fence of design section 6: ledger
-                await self._recover(handle, "ledger", error)
+                await self._recover("ledger", error)
             self._delivered.set()
             self.parking_changed()
 
     # --- quiet
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the loop waits for its last runs, so that nobody else moves a fake clock on."""
+        return self.stopping and not self.stopped.is_set()
 
     @property
     def busy(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, assert_never, final
@@ -53,19 +54,29 @@ class Observers:
                 self._strike(observer, problem)
 
     def _tell(self, observer: Observer, event: e.Event) -> str | None:
+        before = self._time()
         try:
-            before = self._monotonic()
             observer.on_event(event)
-            seconds = self._monotonic() - before
-        except Exception as error:  # noqa: BLE001 - a fence of design section 6: observer
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a fence of design section 6: observer
+            # A CancelledError too: nothing is awaited here, so it leaked, such as out of a Future's result().
             return error_text(error)
+        seconds = self._time() - before
         return f"took {seconds:.3f} s" if seconds > SLOW_SECONDS else None
+
+    def _time(self) -> float:
+        try:
+            return float(self._monotonic())
+        except Exception:  # noqa: BLE001 - a user's clock; what it does is not held against the observers
+            return math.nan
 
     def _strike(self, observer: Observer, problem: str) -> None:
         strikes = self._strikes[id(observer)] = self._strikes.get(id(observer), 0) + 1
         disabled = strikes >= STRIKES
         if disabled:
-            self._observers.remove(observer)
+            # By identity: two observers may be equal, and one that is told inside a telling may be gone already.
+            self._observers = [other for other in self._observers if other is not observer]
         report = e.ObserverFailed(type(observer).__name__, problem, disabled)
         for other in tuple(self._observers):
             # What goes wrong with this report counts for nothing, or two bad observers would report each other.

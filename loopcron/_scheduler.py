@@ -291,11 +291,25 @@ class Scheduler:
         """
         await self._running_engine().wait_quiet()
 
+    def supply_transport(self, transport: Transport) -> None:
+        """
+        Let requests go through *transport* if the scheduler was given none.
+
+        For adapters, which know more about the app than the default can.
+
+        Raises:
+            ConfigError: It has no method ``send``.
+        """
+        if self._transport is None:
+            self._transport = _having("transport", transport, "send")
+
     def stop_when(self, condition: Callable[[], bool]) -> None:
         """
-        Begin to stop as soon as *condition* is true: asked before anything is claimed, and when a request fails.
+        Begin to stop as soon as *condition* is true.
 
-        For adapters: a server that drains closes its listener long before it tells the application.
+        It is asked before anything is claimed, when a request fails, and every second while something runs. It holds
+        for this life, or for the next one if the scheduler does not run. For adapters: a server that drains closes
+        its listener long before it tells the application.
         """
         self._stop_conditions.append(condition)
 
@@ -315,6 +329,7 @@ class Scheduler:
         finally:
             self._entered = False
             self._engine = self._thread = None
+            self._stop_conditions.clear()
 
     @asynccontextmanager
     async def _alive(self, *, loop: bool) -> AsyncIterator[None]:
@@ -339,8 +354,10 @@ class Scheduler:
                 drain = 0
                 raise
             finally:
-                await engine.leave(drain)
-                observers.notify(SchedulerStopped())
+                try:
+                    await engine.leave(drain)
+                finally:
+                    observers.notify(SchedulerStopped())
         if engine.interrupt is not None:
             raise engine.interrupt
 
@@ -359,7 +376,7 @@ class Scheduler:
             records=self._records,
             startup_delay=self._startup_delay,
             drain=self._drain,
-            must_stop=lambda: any(condition() for condition in self._stop_conditions),
+            stop_conditions=self._stop_conditions,
         )
 
     def _find_transport(self) -> Transport:

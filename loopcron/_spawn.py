@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ class Handle:
     keeper: Final[Keeper]
     started: bool = False
     """Whether the body took its first step; a task cancelled before that never enters its fence."""
-    parked: bool = False
-    """Whether the body waits for the scheduler's clock, or for ever, so that time may move on."""
+    parked: set[object] = field(default_factory=set)
+    """The places in which the body, or tasks of its own, wait for the clock or for ever, so that time may move on."""
     cancel_requested: bool = False
+    strikes: bool = False
+    """Whether the body may not have met its cancellation yet."""
     given_up: bool = False
     ended: bool = False
     in_thread: bool = False
@@ -54,20 +56,29 @@ class Handle:
 
     def cancel(self) -> None:
         """Cut the attempt; one that has not started yet is only marked, and its body looks."""
-        self.cancel_requested = True
-        self.parked = False
+        self.cancel_requested = self.strikes = True
+        self.parked.clear()
         if self.started and self.stop is not None:
             self.stop()
+
+    async def let_strike(self) -> None:
+        """Meet a cancellation that is under way, so that time does not move on as if the body waited for the clock."""
+        if self.strikes:
+            import anyio  # on use
+
+            self.strikes = False
+            await anyio.lowlevel.checkpoint()
 
     @contextmanager
     def park(self) -> Iterator[None]:
         """Mark the body as waiting for the clock."""
-        self.parked = True
+        place = object()
+        self.parked.add(place)
         self.keeper.parking_changed()
         try:
             yield
         finally:
-            self.parked = False
+            self.parked.discard(place)
 
     def give_up(self) -> None:
         """Wait for the attempt no longer."""
@@ -151,19 +162,24 @@ def make_spawner() -> Spawner:
     return _TrioSpawner() if in_trio() else _AsyncioSpawner()
 
 
-def is_cancelled() -> bool:
+def is_stray(error: BaseException) -> bool:
     """
-    Return whether the running task was really cancelled, rather than met by a ``CancelledError`` that leaked.
+    Return whether *error* is a fault to go on after: no ``KeyboardInterrupt``, and no cancellation of this very task.
 
-    For tasks that run no job: they go on after a leak, and must end when the event loop is torn down. Runs are
-    judged by their own handle only, because a job's libraries count ``Task.cancelling`` up and down as they like.
+    A ``CancelledError`` may have leaked. For tasks that run no job: they go on after a leak, and must end when the
+    event loop is torn down. Runs are judged by their own handle only, because a job's libraries count
+    ``Task.cancelling`` up and down as they like.
     """
+    if isinstance(error, KeyboardInterrupt):
+        return False
     if in_trio():
-        return True
+        import trio  # only where it runs already
+
+        return not isinstance(error, trio.Cancelled)
     import asyncio  # on use
 
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return not (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0)
 
 
 def in_trio() -> bool:

@@ -23,8 +23,8 @@ START: Final = datetime(2031, 5, 7, 11, 13, 17, tzinfo=UTC)
 class Player(Protocol):
     """A scheduler that plays by this clock; it comes and goes by itself when it starts and stops."""
 
-    stopping: bool
-
+    @property
+    def is_draining(self) -> bool: ...
     @property
     def is_quiet(self) -> bool: ...
     @property
@@ -73,7 +73,7 @@ class FakeClock:
             await anyio.lowlevel.checkpoint()
             return
         wake_at = self._monotonic + timedelta(seconds=seconds)
-        if current_handle.get(None) is None and any(player.stopping for player in self._players):
+        if current_handle.get(None) is None and any(player.is_draining for player in self._players):
             await self._glide(wake_at)
             return
         event = anyio.Event()
@@ -171,5 +171,6 @@ async def hang() -> None:
     handle = current_handle.get(None)
     if handle is None:
         raise LoopcronError("hang() is for the inside of a job's run")
+    await handle.let_strike()
     with handle.park():
         await anyio.sleep_forever()

@@ -101,7 +101,7 @@ class ModelRun:
     """Before this an attempt may begin."""
     attempt: int = 1
     waits_until: int | None = None
-    failure: Failed | None = None
+    failure: Outcome | None = None
     cut_by: CancelledBy | None = None
     cut_at: int = 0
     refused: int = 0

@@ -100,9 +100,7 @@ def _reachable(listener: socket.socket) -> Address | None:
     return Address(_WILDCARDS.get(host, host), port)
 
 
-def own_address(
-    environ: Mapping[str, str], listening: frozenset[Address] | None, *, served: bool
-) -> Address | None:
+def own_address(environ: Mapping[str, str], listening: frozenset[Address] | None, *, served: bool) -> Address | None:
     """
     Return the app's own address when none was given, or None if it cannot be told for certain.
 

@@ -90,8 +90,10 @@ class LiveRun:
         """
         Return the run's outcome, given how its last attempt ended; None: it was cancelled.
 
-        Cancelled by whom is judged by what we asked for, and by nothing else. An attempt that ended by itself although it was cancelled counts as it ended. But once the scheduler stops,
-        what a server answers while it is shutting down says nothing about the job: the run was interrupted.
+        Cancelled by whom is judged by what we asked for, and by nothing else: a job's libraries count
+        ``Task.cancelling`` up and down as they like. An attempt that ended by itself although it was cancelled counts
+        as it ended. But once the scheduler stops, what a server answers while it shuts down says nothing about the
+        job: the run was interrupted.
         """
         if outcome is None:
             if self.cancelled_by == "timeout":

@@ -9,44 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import anyio
 
 from loopcron import _events as e
 from loopcron._courier import Courier
-from loopcron._errors import TransportError
-from loopcron._instants import to_ms
-from loopcron._jobs import outcome_of_error
-from loopcron._outcomes import OUTCOMES, Failed, Interrupted, Outcome, Run, Succeeded, error_text
-from loopcron._policies import doubled_ms, finite_seconds
-from loopcron._spawn import Handle, current_handle, is_stray, make_spawner
+from loopcron._hands import Hands
+from loopcron._outcomes import Failed, Outcome, error_text
+from loopcron._runs import Runs
+from loopcron._spawn import Handle, make_spawner
 from loopcron._status import JobRecord
-from loopcron._threads import Threads
+from loopcron._tasks import Tasks
 from loopcron._timetable import Timetable
 
 if TYPE_CHECKING:
-    from loopcron._http import Request, Response
     from loopcron._observe import Observers
     from loopcron._protocols import Clock, Job, Ledger, Service, Transport
-    from loopcron._spawn import Body
 
 SLICE_SECONDS: Final = 30.0
 """The longest sleep: both clocks are read again after it, so a suspended machine or a set clock is noticed."""
-STEP_SECONDS: Final = 1.0
-"""A change of wall clock minus monotonic clock above this is a clock step."""
-FAULT_BACKOFF: Final = (50, 5_000)
-"""First and longest rest of the loop after a fault of its own, in ms of real time: its clock may be what failed."""
 WATCH_MS: Final = 1_000
 """How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
-LISTEN_MS: Final = 10_000
-"""For how long after the start an address that is not known counts as one that is not known yet."""
-REVIVALS: Final = 3
-"""How often in a life a task of the engine's own is begun anew after somebody cancelled it from outside."""
 LEDGER_SECONDS: Final = 2.0
 """How long the ledger may take over its last calls when all runs are over, in real time."""
-SUCCEEDED: Final = Succeeded()
 
 
 @final
@@ -103,22 +89,21 @@ class Engine:
     ) -> None:
         self._clock = clock
         self._observers = observers
-        self._transport = transport
         self._records = records
         self._drain = drain
         self._stop_conditions = stop_conditions
-        self._wall = self._looked = to_ms(clock.now())
-        self._monotonic = self.ticked = self._began = clock.monotonic()
-        """When the clock was read last, and when the loop last did; on the monotonic clock, in seconds."""
-        self._offset = self._wall / 1000 - self._monotonic
-        self.timetable = Timetable(self._wall, startup_delay=startup_delay, worker=os.urandom(8).hex())
+        self._hands = Hands(clock)
+        self.ticked = self._hands.monotonic
+        """When the loop last turned, on the monotonic clock, in seconds."""
+        self._looked = self._hands.wall
+        self.timetable = Timetable(self._looked, startup_delay=startup_delay, worker=os.urandom(8).hex())
         self.ledger: Final = ledger
         self.courier = Courier(ledger, self.tell, observers.notify)
         self._jobs: dict[str, Job] = {}
-        self._handles: dict[int, Handle] = {}
+        spawner = make_spawner()
+        self.runs = Runs(self, jobs=self._jobs, spawner=spawner, clock=clock, transport=transport)
+        self.tasks = Tasks(spawner, observers, self.fault)
         self._triggers: dict[str, Trigger] = {}
-        self._spawner = make_spawner()
-        self._threads = Threads()
         self._turning = False
         self.done: list[e.Action] | None = None
         """Collects what is done while a `tick` is under way."""
@@ -131,9 +116,6 @@ class Engine:
         self._quiet: anyio.Event | None = None
         self._errand = anyio.Event()
         self._delivered = anyio.Event()
-        self._owned: list[Handle] = []
-        self._vital: dict[Handle, Body] = {}
-        self._revivals = 0
         self._interrupted: Callable[[], object] = anyio.Event().set
         self.interrupt: KeyboardInterrupt | None = None
         self.stopping = False
@@ -175,7 +157,7 @@ class Engine:
         try:
             self.timetable.handle(fact, now)
         except Exception as error:  # noqa: BLE001 - by definition a bug of ours; a run's end must not raise into its task
-            self._fault(type(fact).__name__, error)
+            self.fault(type(fact).__name__, error)
         self._turn()
 
     def turn(self) -> None:
@@ -194,9 +176,9 @@ class Engine:
         self._turning = True
         try:
             due = self._next_turn()
-            if due is not None and due <= self._wall:
+            if due is not None and due <= self._hands.wall:
                 self._look_for_drain()
-            while actions := self.timetable.poll(self._wall):
+            while actions := self.timetable.poll(self._hands.wall):
                 if self.done is not None:
                     self.done += actions
                 for action in actions:
@@ -205,7 +187,7 @@ class Engine:
                     self._breathe = True
                     break
         except BaseException as error:  # noqa: BLE001 - the outermost fence: by definition a bug of ours
-            self._fault("turn", error)
+            self.fault("turn", error)
         finally:
             self._turning = False
         self._wake_for_next()
@@ -214,48 +196,50 @@ class Engine:
         try:
             self._PERFORMERS.get(type(action), Engine._report)(self, action)
         except Exception as error:  # noqa: BLE001 - one action that fails must not take the others along
-            self._fault(type(action).__name__, error)
+            self.fault(type(action).__name__, error)
 
     def _ask(self, action: e.Register | e.Claim | e.Finish) -> None:
         self.courier.take(action)
         self._errand.set()
 
+    def _start(self, action: e.Start) -> None:
+        self.runs.start(action)
+
     def _cancel(self, action: e.Cancel) -> None:
-        self._handles[action.run_id].cancel()
+        self.runs.cancel(action)
 
     def _abandon(self, action: e.Abandon) -> None:
-        self._handles[action.run_id].give_up()
+        self.runs.abandon(action)
 
     def _more(self, action: e.More) -> None:
         """Nothing: the turn itself sees it, and ends."""
 
     def _report(self, event: e.Event) -> None:
         if isinstance(event, e.Settled):
-            if event.job in self._jobs:  # else it was removed, and its history with it
-                record = self._records.get(event.job)
-                if record is None:
-                    record = self._records[event.job] = JobRecord()
-                record.note(event)
-            trigger = self._triggers.pop(event.key, None) if event.key is not None else None
-            if trigger is not None:
-                trigger.settle(event.outcome)
+            self._keep(event)
+        elif isinstance(event, e.JobParked) and isinstance(event.exception, KeyboardInterrupt):
+            self.fault(event.job, event.exception)
         self._observers.notify(event)
 
-    def _fault(self, where: str, error: BaseException) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupt = error
-            self._wake_for_next()
-        self._observers.notify(e.InternalFault(where, error_text(error), error))
+    def _keep(self, settled: e.Settled) -> None:
+        if settled.job in self._jobs:  # else it was removed, and its history with it
+            record = self._records.get(settled.job)
+            if record is None:
+                record = self._records[settled.job] = JobRecord()
+            record.note(settled)
+        trigger = None if settled.key is None else self._triggers.pop(settled.key, None)
+        if trigger is not None:
+            trigger.settle(settled.outcome)
 
     def _look_for_drain(self) -> None:
         """Stop if the server drains."""
         if self.stopping:
             return
-        self._looked = self._wall
+        self._looked = self._hands.wall
         try:
             draining = any(condition() for condition in self._stop_conditions)
         except Exception as error:  # noqa: BLE001 - a user's condition; not knowing means going on
-            self._fault("stop_when", error)
+            self.fault("stop_when", error)
             return
         if draining:
             self.stop(self._drain)
@@ -263,7 +247,7 @@ class Engine:
     def _next_turn(self) -> int | None:
         """Return when something is due, or the server is to be looked at again."""
         due = self.timetable.next_wakeup()
-        if not (self._handles and self._stop_conditions) or self.stopping:
+        if not (self.runs and self._stop_conditions) or self.stopping:
             return due
         look = self._looked + WATCH_MS
         return look if due is None or look < due else due
@@ -271,126 +255,32 @@ class Engine:
     def _read_clocks(self) -> int:
         """Return now in ms, having told the timetable of a step; a clock that fails leaves the last now."""
         try:
-            wall = to_ms(self._clock.now())
-            monotonic = self._clock.monotonic()
+            step = self._hands.read()
         except Exception as error:  # noqa: BLE001 - a user's clock; the run that ended just now must not be lost for it
-            self._fault("clock", error)
-            return self._wall
-        self._monotonic = monotonic
-        offset = wall / 1000 - monotonic
-        by = offset - self._offset
-        # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
-        self._offset = offset
-        if abs(by) > STEP_SECONDS:
-            self._wall = self._looked = wall
+            self.fault("clock", error)
+            return self._hands.wall
+        if step:
+            self._looked = self._hands.wall
             if self._nap_until is not None:
-                self._nap_until += round(by * 1000)
-            self.timetable.handle(e.Stepped(round(by * 1000)), wall)
-        elif wall > self._wall:
-            self._wall = wall
-        return self._wall
+                self._nap_until += step
+            self.timetable.handle(e.Stepped(step), self._hands.wall)
+        return self._hands.wall
 
-    # --- runs
+    # --- what the runs tell
 
-    def _start(self, action: e.Start) -> None:
-        run = Run(
-            action.job,
-            action.slot,
-            action.run_id,
-            action.attempt,
-            action.reason,
-            action.fence,
-            action.deadline,
-            action.key,
-            self,
-        )
-        handle = Handle(run, self)
-        self._handles[action.run_id] = handle
-        try:
-            self._spawner.spawn(self._attend, handle)
-        except Exception as error:  # noqa: BLE001 - no task, no run: the slot has its outcome at once
-            self._fault("spawn", error)
-            self._ended(handle, Failed("internal", error_text(error)))
-
-    async def _attend(self, handle: Handle) -> None:
-        """Run the job's body behind the fence; nothing is awaited after it."""
-        handle.started = True
-        current_handle.set(handle)
-        run = handle.run
-        assert run is not None  # the handle of an attempt
-        outcome: Outcome | None = None
-        exception: BaseException | None = None
-        try:
-            if not handle.cancel_requested:
-                result = await self._jobs[run.job].run(run)
-                outcome = result if isinstance(result, OUTCOMES) else SUCCEEDED
-        except TransportError as error:
-            outcome = self._outcome_of(error)
-        except Exception as error:  # noqa: BLE001 - a fence of design section 6: job body
-            outcome, exception = Failed("job", error_text(error)), error
-        except KeyboardInterrupt as error:
-            outcome, self.interrupt = Failed("job", "KeyboardInterrupt"), error
-        except BaseException as error:  # noqa: BLE001 - stray cancellations, SystemExit, GeneratorExit and the odd
-            # Ours is judged by our own request only: Task.cancelling() also counts what others asked for.
-            if not (handle.cancel_requested and isinstance(error, anyio.get_cancelled_exc_class())):
-                stray = isinstance(error, anyio.get_cancelled_exc_class())
-                outcome = Failed("job", "cancelled inside" if stray else error_text(error))
-                if stray and self.stopping:  # a server that is told twice cancels all tasks, ours among them
-                    outcome = Interrupted("shutdown")
-        self._ended(handle, outcome, exception)
-        del exception  # it holds this frame, and this frame would hold it
-
-    def _outcome_of(self, error: TransportError) -> Outcome:
-        """Return what a transport's error means; early on, having no address is repeated like being refused."""
-        if error.code == "no_address" and self._monotonic - self._began < LISTEN_MS / 1000:
-            return Failed("transport", error.code, started=False)  # most servers listen only once start-up is over
-        return outcome_of_error(error)
-
-    def _ended(self, handle: Handle, outcome: Outcome | None, exception: BaseException | None = None) -> None:
-        handle.ended = True
-        run = handle.run
-        assert run is not None  # our own tasks have no outcome
-        if handle.given_up and handle.in_thread:
-            return  # its thread runs on and will tell when it is over
-        if self._handles.get(run.run_id) is not handle:
-            return  # its thread has told already
-        del self._handles[run.run_id]
+    def attempt_ended(self, run_id: int, outcome: Outcome | None, exception: BaseException | None) -> None:
+        """See `Host.attempt_ended`."""
         if isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
             self._look_for_drain()
-        self.tell(e.AttemptEnded(run.run_id, outcome, exception))
-        self.parking_changed()
+        self.tell(e.AttemptEnded(run_id, outcome, exception))
 
-    def lost(self, handle: Handle) -> None:
-        """See `Keeper.lost`."""
-        if handle.run is None:
-            self._revive(handle)
+    def fault(self, where: str, error: BaseException) -> None:
+        """See `Host.fault`."""
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupt = error
+            self._wake_for_next()
         else:
-            self._ended(handle, None if handle.cancel_requested else Failed("job", "cancelled before its first step"))
-
-    async def send(self, run: Run, request: Request) -> Response:
-        """See `Run.send`."""
-        transport, request = self._transport(), request.with_headers(run.headers())
-        try:
-            return await transport.send(request)
-        except TransportError:
-            raise
-        except Exception:  # noqa: BLE001 - a fence of design section 6: transport
-            raise TransportError("internal") from None  # nothing of it is told: a client's error may show the token
-
-    async def sleep(self, run: Run, seconds: float) -> None:
-        """See `Run.sleep`."""
-        finite_seconds("seconds", seconds)
-        if seconds <= 0:  # no waiting for the clock: time must not move on meanwhile
-            await self._clock.sleep(seconds)
-            return
-        handle = self._handles[run.run_id]
-        await handle.let_strike()
-        with handle.park():
-            await self._clock.sleep(seconds)
-
-    async def call(self, run: Run, function: Callable[[Run], object]) -> object:
-        """See `Run.call`."""
-        return await self._threads.call(self._handles[run.run_id], run, function)
+            self._observers.notify(e.InternalFault(where, error_text(error), error))
 
     # --- the loop
 
@@ -398,41 +288,13 @@ class Engine:
         """Start the loop's tasks, if there is to be a *loop*; *interrupted* is told of a ``KeyboardInterrupt``."""
         self._interrupted = interrupted
         for service in services:
-            self._own(partial(self._serve, service))
+            self.tasks.serve(service)
         if loop:
             self._begin_loop()
 
     def _begin_loop(self) -> None:
         self.has_loop = True
-        for body in (self._carry, self._loop):
-            if body not in self._vital.values():
-                self._vital[self._own(body)] = body
-
-    def _own(self, body: Body) -> Handle:
-        # Owned tasks as for runs, not a task group: what a user's clock, ledger or observer leaks must not end us.
-        handle = Handle(None, self)
-        self._owned.append(handle)
-        self._spawner.spawn(body, handle)
-        return handle
-
-    def _revive(self, handle: Handle) -> None:
-        """
-        Begin a task anew that the engine cannot do without; whoever leaves the scheduler waits for it.
-
-        Its body catches all but its cancellation: the event loop is torn down, as ``asyncio.run`` does it while a task
-        in the background still lives in the scheduler, or a job cancelled every task that it could find.
-        """
-        body = self._vital.pop(handle, None)
-        if body is None or self.stopped.is_set():
-            return
-        self._revivals += 1
-        if self._revivals > REVIVALS:
-            self._observers.notify(e.InternalFault(body.__name__, "its task is cancelled again and again"))
-            return
-        try:
-            self._vital[self._own(body)] = body
-        except Exception as error:  # noqa: BLE001 - trio has ended
-            self._fault(body.__name__, error)
+        self.tasks.begin(self._carry, self._loop)
 
     async def leave(self, drain: int) -> None:
         """
@@ -452,8 +314,7 @@ class Engine:
             except anyio.get_cancelled_exc_class() as error:
                 cut = error
                 self.stop(0)
-        for handle in self._owned:
-            handle.cancel()
+        await self.tasks.end()
         if cut is not None:
             raise cut
 
@@ -474,13 +335,12 @@ class Engine:
             raise self.interrupt
         return tuple(done)
 
-    async def _loop(self, handle: Handle) -> None:
+    async def _loop(self, _handle: Handle) -> None:
         """Turn whenever something is due, until stopped."""
-        handle.started = True
         while True:
             self._poked = False
             self.turn()
-            self.ticked = self._monotonic
+            self.ticked = self._hands.monotonic
             if self.interrupt is not None:
                 self._let_out()
             if self.stopping and self.timetable.is_over:
@@ -488,45 +348,20 @@ class Engine:
             try:
                 await self._rest()
             except BaseException as error:  # noqa: BLE001 - the clock's sleep
-                await self._recover("loop", error)
+                self._faults += 1
+                await self.tasks.rest("loop", error, self._faults)
             else:
                 self._faults = 0
         await self._settle_claims()
         self.has_loop = False
+        self._observers.notify(e.SchedulerStopped())
         self.stopped.set()
         self.parking_changed()
-
-    async def _recover(self, where: str, error: BaseException) -> None:
-        """Go on after *error*, after a rest in real time, unless the task is to end."""
-        if not is_stray(error) and not isinstance(error, KeyboardInterrupt):
-            raise error
-        self._fault(where, error)
-        self._faults += 1
-        await anyio.sleep(doubled_ms(FAULT_BACKOFF[0], self._faults, FAULT_BACKOFF[1]) / 1000)
 
     def _let_out(self) -> None:
         """Stop without a drain, because a job raised ``KeyboardInterrupt``; whoever entered us raises it on."""
         self.stop(0)
         self._interrupted()
-
-    async def _serve(self, service: Service, handle: Handle) -> None:
-        """Run an observer's own task, and begin it anew with a back-off when it fails."""
-        handle.started = True
-        failures = 0
-        while not handle.cancel_requested:
-            try:
-                await service.run()
-            except KeyboardInterrupt as error:
-                self._fault(type(service).__name__, error)
-                return
-            except BaseException as error:
-                if not is_stray(error):
-                    raise
-                failures += 1
-                self._observers.notify(e.ObserverFailed(type(service).__name__, error_text(error), disabled=False))
-                await anyio.sleep(doubled_ms(FAULT_BACKOFF[0], failures, FAULT_BACKOFF[1]) / 1000)
-            else:
-                return
 
     async def _rest(self) -> None:
         """Sleep until the next wake-up, but no longer than a slice, or until something is due earlier."""
@@ -543,6 +378,7 @@ class Engine:
                 await self._clock.sleep(seconds)
             finally:
                 self._nap = None
+        await anyio.lowlevel.checkpoint()  # or a clock whose sleep returns at once would stop the whole event loop
 
     async def _settle_claims(self) -> None:
         """Give the ledger a last while for what is under way; what it then has not answered is no claim."""
@@ -570,7 +406,7 @@ class Engine:
 
     async def _carry(self, handle: Handle) -> None:
         """Deliver to the ledger whenever something is queued."""
-        handle.started = True
+        faults = 0
         while not handle.cancel_requested:
             try:
                 if not self.courier.waiting:
@@ -578,7 +414,10 @@ class Engine:
                 self._errand = anyio.Event()
                 await self.courier.deliver()
             except BaseException as error:  # noqa: BLE001 - a fence of design section 6: ledger
-                await self._recover("ledger", error)
+                faults += 1
+                await self.tasks.rest("ledger", error, faults)
+            else:
+                faults = 0
             self._delivered.set()
             self.parking_changed()
 
@@ -592,14 +431,13 @@ class Engine:
     @property
     def busy(self) -> tuple[str, ...]:
         """The jobs whose runs are alive and do not wait for the clock, sorted."""
-        live = (handle for handle in self._handles.values() if not (handle.parked or handle.given_up))
-        return tuple(sorted(handle.run.job for handle in live if handle.run is not None))
+        return self.runs.busy
 
     @property
     def is_quiet(self) -> bool:
         """Whether the loop is parked, the ledger asked nothing, and every live run waits for the clock."""
         napping = self._nap is not None and not self._poked and self.courier.idle
-        return (napping or not self.has_loop) and not self._turning and not self.busy
+        return (napping or not self.has_loop) and not self._turning and not self.runs.busy
 
     async def wait_quiet(self) -> None:
         """Return once `is_quiet` holds."""
@@ -609,7 +447,7 @@ class Engine:
             await self._quiet.wait()
 
     def parking_changed(self) -> None:
-        """See `Keeper.parking_changed`."""
+        """See `Host.parking_changed`."""
         if self._quiet is not None and self.is_quiet:
             self._quiet.set()
             self._quiet = None

@@ -93,9 +93,12 @@ class Entry:
             oldest=oldest,
             period=self.period(oldest),
             paused=self.paused,
-            parked=self.parked,
+            parked=self.parked or self._unregistered(),
             ended=not (open_slots or runs or self.registering),
             failures=self.failures,
             stuck=self.stuck,
             runs=runs,
         )
+
+    def _unregistered(self) -> str | None:
+        return "the ledger could not be asked to register it" if self.registering and self.faults else None

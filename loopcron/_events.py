@@ -136,18 +136,7 @@ class Stopping(NamedTuple):
     drain_ms: int
 
 
-Fact = (
-    Added
-    | Removed
-    | Paused
-    | Resumed
-    | Triggered
-    | Registered
-    | Answered
-    | AttemptEnded
-    | Stepped
-    | Stopping
-)
+Fact = Added | Removed | Paused | Resumed | Triggered | Registered | Answered | AttemptEnded | Stepped | Stopping
 
 
 # --- actions: what the timetable asks for, besides Register, Claim and Finish

@@ -24,7 +24,6 @@ from loopcron._events import (
     Resumed,
     SchedulerDisabled,
     SchedulerStarted,
-    SchedulerStopped,
 )
 from loopcron._instants import span_ms, to_ms
 from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
@@ -127,9 +126,7 @@ class Scheduler:
         if self._engine is not None:
             self._engine.add(job, paused=False)
 
-    def job(
-        self, schedule: Schedule, *, name: str | None = None, **policy: Unpack[PolicyFields]
-    ) -> Callable[[_F], _F]:
+    def job(self, schedule: Schedule, *, name: str | None = None, **policy: Unpack[PolicyFields]) -> Callable[[_F], _F]:
         """
         Decorate a function that takes the `Run`, to be called by this schedule; it comes back unchanged.
 
@@ -354,10 +351,7 @@ class Scheduler:
                 drain = 0
                 raise
             finally:
-                try:
-                    await engine.leave(drain)
-                finally:
-                    observers.notify(SchedulerStopped())
+                await engine.leave(drain)
         if engine.interrupt is not None:
             raise engine.interrupt
 

@@ -147,8 +147,6 @@ class _TrioSpawner:
                 async with trio.open_nursery() as nursery:
                     handle.stop = nursery.cancel_scope.cancel
                     nursery.start_soon(body, handle)
-            except trio.Cancelled:
-                raise  # the end of trio.run
             except BaseException:  # noqa: BLE001, S110 - a leaked scope or nursery of the job; its outcome is known
                 pass
             finally:

@@ -305,7 +305,7 @@ class Timetable:
         """Do a step that asks the job's schedule; what that raises parks this job and hurts no other."""
         try:
             step(job)
-        except Exception as error:  # noqa: BLE001 - a fence of design section 6: schedule and planner calls
+        except BaseException as error:  # noqa: BLE001 - a fence of design section 6: schedule and planner calls
             job.faults += 1
             wait = doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             job.retry_at = self._now + wait

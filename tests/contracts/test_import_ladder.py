@@ -30,7 +30,8 @@ LADDER = (
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),
     ),
     ("ledgers",),
-    ("_engine", "_lifetime", "_scheduler"),
+    ("_hands", "_runs", "_tasks"),
+    ("_engine", "_scheduler"),
     ("",),  # loopcron/__init__.py, which re-exports the rungs below it
     ("observers", "status", "testing", "dispatch", "_cli", "__main__"),
 )

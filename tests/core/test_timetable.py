@@ -49,12 +49,12 @@ def test_job_registers_before_it_claims(desk: Desk) -> None:
 
 
 def test_registration_that_fails_is_repeated(desk: Desk) -> None:
-    """A ledger that cannot be asked is asked again after 1 s doubling to 5 min, and the job is not parked for it."""
+    """A ledger that cannot be asked is asked again after 1 s doubling to 5 min, and the job shows as parked so long."""
     desk.tell(e.Added("job", every(minutes=1), Policy()))
     asked = []
     for _ in range(11):
         desk.tell(e.Registered(["job"], None))
-        assert desk.facts().parked is None
+        assert desk.facts().parked == "the ledger could not be asked to register it"
         wakeup = desk.timetable.next_wakeup()
         assert wakeup is not None
         asked.append(wakeup - desk.now)
@@ -62,6 +62,7 @@ def test_registration_that_fails_is_repeated(desk: Desk) -> None:
     assert asked == [1_000 * 2**n for n in range(9)] + [300_000] * 2
     desk.tell(e.Registered(["job"], [desk.now]))
     assert desk.facts().slot is not None
+    assert desk.facts().parked is None
 
 
 def test_answers_for_jobs_that_are_gone_are_ignored(desk: Desk) -> None:

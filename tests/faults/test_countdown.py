@@ -36,7 +36,7 @@ from loopcron import (
     SystemClock,
     every,
 )
-from loopcron import _engine as engine_module
+from loopcron import _tasks as tasks_module
 from loopcron._instants import to_ms
 from loopcron.testing import (
     FakeClock,
@@ -71,7 +71,7 @@ class Emitter(logging.Handler):
 @pytest.fixture(autouse=True)
 def logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """Keep the log to the handlers of the test, and the loop's rests after a fault short."""
-    monkeypatch.setattr(engine_module, "FAULT_BACKOFF", (1, 4))
+    monkeypatch.setattr(tasks_module, "FAULT_BACKOFF", (1, 4))
     logger = logging.getLogger("loopcron")
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "handlers", [])

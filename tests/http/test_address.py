@@ -158,7 +158,7 @@ def test_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
         (" 3000 ", NOWHERE, False, Address("127.0.0.1", 3000)),
     ],
 )
-def test_own_address(port: str | None, now: set[Address] | None, served: bool, expected: Address | None) -> None:  # noqa: FBT001
+def test_own_address(port: str | None, now: set[Address] | None, served: bool, expected: Address | None) -> None:
     """The one own socket is the app's address; PORT only counts where it cannot be a stranger's."""
     environ = {} if port is None else {"PORT": port}
     assert own_address(environ, None if now is None else frozenset(now), served=served) == expected

@@ -801,7 +801,8 @@ class TimetableMachine(RuleBasedStateMachine):
         for job in self.present:
             facts = self.timetable.facts(job.name)
             assert facts is not None
-            assert (facts.slot, facts.paused, facts.parked is not None) == (job.next, job.paused, job.parked)
+            parked = job.parked or (job.registering and job.faults > 0)
+            assert (facts.slot, facts.paused, facts.parked is not None) == (job.next, job.paused, parked)
             assert (facts.failures, facts.stuck, facts.added) == (job.failures, job.stuck, job.added)
             assert sorted(map(run_facts, facts.runs)) == sorted(
                 (run.slot, run.attempt, run.started, run.deadline or 0) for run in job.runs

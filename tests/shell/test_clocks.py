@@ -21,7 +21,7 @@ from loopcron import (
     SystemClock,
     every,
 )
-from loopcron import _engine as engine_module
+from loopcron import _tasks as tasks_module
 from loopcron._instants import from_ms
 from loopcron.testing import FakeClock, RecordingObserver, hang
 
@@ -101,7 +101,7 @@ async def test_early_wake_ups_fire_no_slot_early_or_twice(stage: Stage, share: f
 
 async def test_sleep_that_raises_is_a_fault_and_the_loop_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock whose sleep fails is reported, and slots go on after a rest in real time."""
-    monkeypatch.setattr(engine_module, "FAULT_BACKOFF", (1, 4))
+    monkeypatch.setattr(tasks_module, "FAULT_BACKOFF", (1, 4))
     errors: list[BaseException] = [OSError("no timer"), SystemExit(1)]
     if anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
         errors.append(anyio.get_cancelled_exc_class()())
@@ -122,7 +122,7 @@ async def test_sleep_that_raises_is_a_fault_and_the_loop_goes_on(stage: Stage, m
 
 async def test_keyboard_interrupt_in_the_clock_is_let_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ``KeyboardInterrupt`` that strikes while the loop sleeps ends the life."""
-    monkeypatch.setattr(engine_module, "FAULT_BACKOFF", (1, 4))
+    monkeypatch.setattr(tasks_module, "FAULT_BACKOFF", (1, 4))
 
     async def struck(seconds: float) -> None:
         if stage.clock.monotonic() > begin:

@@ -230,7 +230,7 @@ async def test_task_cancelled_before_its_first_step_has_an_outcome(stage: Stage)
         trigger = stage.scheduler.trigger("sibling")
         (task,) = asyncio.all_tasks() - before
         task.cancel()
-        assert await trigger == Failed("job", "cancelled before its first step")
+        assert await trigger == Failed("job", "cancelled inside")
         await stage.advance(minutes=1)
     assert stage.outcomes("sibling")[1:] == [Succeeded()]
 
@@ -538,7 +538,7 @@ async def test_task_that_cannot_start_is_an_outcome(stage: Stage, monkeypatch: p
     """If no task can be made for a run, its slot fails as loopcron's own fault, and the next one runs."""
     stage.add(sibling)
     async with stage.scheduler:
-        spawner: Any = stage.scheduler._engine._spawner  # type: ignore[union-attr]
+        spawner: Any = stage.scheduler._engine.tasks._spawner  # type: ignore[union-attr]
 
         def refuse(body: Any, handle: Any) -> None:
             raise RuntimeError("no task")

@@ -357,7 +357,7 @@ def test_loop_outlives_a_job_that_cancels_every_task(stage: Stage) -> None:
 
     asyncio.run(main())
     assert stage.outcomes("vandal") == [Succeeded()] * 4
-    assert stage.told(InternalFault)[0].error == "its task is cancelled again and again"
+    assert stage.told(InternalFault)[0].error == "cancelled again and again"
     assert stage.told(SchedulerStopped)
 
 
@@ -368,7 +368,7 @@ def test_loop_that_cannot_be_begun_anew_is_begun_to_leave(stage: Stage) -> None:
         async with stage.scheduler:
             engine: Any = stage.scheduler._engine
             await asyncio.sleep(0)
-            kind, spawn = type(engine._spawner), engine._spawner.spawn
+            kind, spawn = type(engine.tasks._spawner), engine.tasks._spawner.spawn
             kind.spawn = lambda self, body, handle: 1 / 0
             try:
                 for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -43,7 +43,7 @@ from loopcron import (
     TimedOut,
     every,
 )
-from loopcron import _engine as engine_module
+from loopcron import _tasks as tasks_module
 from loopcron._observe import Observers
 from loopcron.testing import RecordingObserver
 
@@ -251,7 +251,7 @@ async def test_service_is_started_and_cancelled_at_the_end(stage: Stage) -> None
 
 async def test_service_that_raises_is_begun_anew(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that raises is reported and begun again, after a longer rest each time; returning is for good."""
-    monkeypatch.setattr(engine_module, "FAULT_BACKOFF", (1, 4))
+    monkeypatch.setattr(tasks_module, "FAULT_BACKOFF", (1, 4))
     done = anyio.Event()
 
     class Service:
@@ -285,7 +285,7 @@ async def test_service_that_swallows_its_cancellation_is_not_begun_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that raises something else when it is cancelled at the end is left at that."""
-    monkeypatch.setattr(engine_module, "FAULT_BACKOFF", (0, 0))
+    monkeypatch.setattr(tasks_module, "FAULT_BACKOFF", (0, 0))
     begun: list[bool] = []
 
     class Service:

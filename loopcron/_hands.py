@@ -1,0 +1,47 @@
+"""Reading the clock's two hands together, so that a step of the wall clock is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from loopcron._instants import to_ms
+
+if TYPE_CHECKING:
+    from loopcron._protocols import Clock
+
+STEP_SECONDS: Final = 1.0
+"""A change of wall clock minus monotonic clock above this is a clock step."""
+
+
+@final
+class Hands:
+    """
+    What the clock showed when it was read last.
+
+    The wall hand never goes back in here without a step: what is less is taken for jitter, and waited out.
+
+    Raises:
+        Exception: Whatever a user's clock raises, here and in `read`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.wall = to_ms(clock.now())
+        """In ms from the epoch."""
+        self.monotonic = clock.monotonic()
+        """In seconds."""
+        self._offset = self.wall / 1000 - self.monotonic
+
+    def read(self) -> int:
+        """Read both, and return by how many ms the wall clock was set since; 0 if it was not."""
+        wall = to_ms(self._clock.now())
+        monotonic = self._clock.monotonic()
+        offset = wall / 1000 - monotonic
+        by = offset - self._offset
+        # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
+        self.monotonic, self._offset = monotonic, offset
+        if abs(by) > STEP_SECONDS:
+            self.wall = wall
+            return round(by * 1000)
+        self.wall = max(self.wall, wall)
+        return 0

@@ -50,8 +50,8 @@ class ASGITransport:
         state: Mapping[str, Any] | None = None,
         scheme: Literal["http", "https"] = "http",
     ) -> None:
-        self.app = app
-        self.state = state
+        self.app: ASGIApp | None = app
+        self.state: Mapping[str, Any] | None = state
         self.scheme: Final = scheme
 
     async def send(self, request: Request) -> Response:

@@ -33,7 +33,7 @@ class Faults:
         self._at = at
         self._error = OSError("injected") if error is None else error
         self._forever = forever
-        self.calls = 0
+        self.calls: int = 0
         """How many calls there were."""
         self.failed: Final[list[str]] = []
         """Which calls failed, such as ``clock.now``."""

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import loopcron
+import loopcron.testing
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {"__main__"}
@@ -163,10 +164,12 @@ def is_defined_here(name: str) -> bool:
     return statement in tree("loopcron").body
 
 
-def test_unknown_name_is_an_attribute_error() -> None:
-    """A name that loopcron does not have fails as on any module, with the name in the message."""
-    with pytest.raises(AttributeError, match="no_such_name"):
-        getattr(loopcron, "no_such_name")  # noqa: B009 - as an attribute it would be a type checker's error
+@pytest.mark.parametrize("module", [loopcron, loopcron.testing], ids=lambda module: module.__name__)
+def test_unknown_name_is_an_attribute_error(module: ModuleType) -> None:
+    """A name that a module with names on use does not have fails as on any module, with the name in the message."""
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match=f"{module.__name__!r} has no attribute 'no_such_name'"):
+        getattr(module, "no_such_name")  # noqa: B009 - as an attribute it would be a type checker's error
 
 
 def test_nothing_public_is_missing() -> None:

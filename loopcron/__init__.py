@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     )
     from loopcron.ledgers.memory import MemoryLedger as MemoryLedger
 else:
-    from importlib import import_module
+    from loopcron._lazy import on_use
 
     _HOMES = {
         "_clock": "SystemClock",
@@ -79,17 +79,7 @@ else:
         "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
         "ledgers.memory": "MemoryLedger",
     }
-    _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-
-    def __getattr__(name: str) -> object:
-        home = _HOME.get(name)
-        if home is None:
-            raise AttributeError(f"module 'loopcron' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"loopcron.{home}"), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = on_use(__name__, _HOMES)
 
 __all__ = (
     "Abandon", "Action", "Answer", "At", "AttemptFailed", "Busy", "Cancel", "CatchUp", "Claim", "Clock",

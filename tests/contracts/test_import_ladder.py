@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ("loopcron_starlette", "loopcron_aiohttp")
 
 LADDER = (
-    ("_errors", "_instants", "_policies"),
+    ("_errors", "_instants", "_lazy", "_policies"),
     ("_cron", "_schedules", "_outcomes", "_events"),
     ("_agenda", "_attempts", "_due", "_entries", "_timetable"),
     (

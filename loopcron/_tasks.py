@@ -85,8 +85,8 @@ class Tasks:
 
     async def _attend(self, body: Body, handle: Handle) -> None:
         handle.started = True
-        if not handle.cancel_requested:
-            await body(handle)
+        await body(handle)
+        self._vital.pop(handle, None)  # it has ended by itself, and is not to be begun anew
 
     async def _serve(self, service: Service, handle: Handle) -> None:
         failures = 0

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,6 +22,7 @@ from loopcron import (
     Failed,
     InternalFault,
     Interrupted,
+    JobParked,
     Run,
     RunStuck,
     RunUnstuck,
@@ -659,6 +660,23 @@ async def test_keyboard_interrupt_in_an_observer_is_let_out(stage: Stage) -> Non
         async with stage.scheduler:
             await stage.advance(minutes=1)
             await anyio.sleep_forever()
+
+
+async def test_keyboard_interrupt_in_a_schedule_is_let_out(stage: Stage) -> None:
+    """An interrupt that strikes while a schedule is asked parks the job and ends the life."""
+
+    class Struck:
+        def next_after(self, instant: datetime) -> datetime | None:
+            raise KeyboardInterrupt
+
+        def latest_until(self, instant: datetime) -> datetime | None:
+            return None
+
+    stage.add(sibling, schedule=Struck())
+    with pytest.raises(KeyboardInterrupt):
+        async with stage.scheduler:
+            await anyio.sleep_forever()
+    assert [parked.error for parked in stage.told(JobParked)] == ["KeyboardInterrupt"]
 
 
 # --- whole processes

@@ -179,6 +179,17 @@ async def test_run_lasts_until_stop(stage: Stage) -> None:
     assert stage.told(SchedulerStopped)
 
 
+async def test_scheduler_that_has_stopped_stays_so(stage: Stage) -> None:
+    """Between `stop` and the end of the block nothing begins anew, and the end is told once."""
+    stage.add(work)
+    async with stage.scheduler:
+        await stage.scheduler.stop()
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+    assert len(stage.told(SchedulerStopped)) == 1
+    assert not stage.told(InternalFault)
+
+
 async def test_stop_before_the_start_does_nothing(stage: Stage) -> None:
     """Stopping a scheduler that does not run returns at once, and it can be entered."""
     await stage.scheduler.stop()

@@ -349,7 +349,7 @@ class LedgerFailed(NamedTuple):
 
 
 class ObserverFailed(NamedTuple):
-    """An observer raised or was slow; disabled after three times."""
+    """An observer raised or was slow; disabled after three times in a row."""
 
     observer: str
     problem: str

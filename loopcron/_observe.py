@@ -34,7 +34,7 @@ STRIKES: Final = 3
 class Observers:
     """
     Passes every event to every observer; one that is slow or raises is reported to all, and after the third time
-    left out.
+    in a row left out.
 
     Args:
         observers: In the order in which they are told.
@@ -52,6 +52,9 @@ class Observers:
             problem = self._tell(observer, event)
             if problem is not None:
                 self._strike(observer, problem)
+            elif self._strikes:
+                # In a row only: the log must not be lost to three slow writes in as many months.
+                self._strikes.pop(id(observer), None)
 
     def _tell(self, observer: Observer, event: e.Event) -> str | None:
         before = self._time()

@@ -114,8 +114,8 @@ class Observer(Protocol):
     """
     Is told of every event, on the loop and in order.
 
-    It must not block: one slower than 50 ms is reported, and disabled after three times; one that raises is
-    reported and disabled likewise. An observer that does I/O puts the event into a bounded queue of its own and
+    It must not block: one slower than 50 ms is reported, and disabled after three times in a row; one that raises
+    is reported and disabled likewise. An observer that does I/O puts the event into a bounded queue of its own and
     serves it in an ``async run()`` besides, which the scheduler starts and restarts under its supervisor.
     """
 

@@ -165,6 +165,24 @@ def test_slow_observer_is_disabled_after_three_times(seconds: float, slow: bool)
     assert len(told) == (3 if slow else 5) + 2 * slow  # the first two reports are told to it too
 
 
+def test_observer_that_recovers_is_kept() -> None:
+    """Only failures in a row disable: one that fails twice, works once, and fails twice again is told on."""
+    seen, told = RecordingObserver(), []
+
+    class Moody:
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, SchedulerStopped):
+                told.append(event)
+                if len(told) % 3:
+                    raise ValueError("not now")
+
+    observers = Observers([Moody(), seen], Hand())
+    for _ in range(9):
+        observers.notify(SchedulerStopped())
+    assert len(told) == 9
+    assert [event.disabled for event in seen.events if isinstance(event, ObserverFailed)] == [False] * 6
+
+
 def test_equal_observers_are_told_apart() -> None:
     """An observer that is equal to a bad one is not disabled in its place."""
 

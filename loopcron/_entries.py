@@ -111,7 +111,7 @@ class Entry:
     @property
     def is_catching_up(self) -> bool:
         """Whether slots are caught up one after the other, so that the job's later slots wait."""
-        if self.policy.catch_up is not CatchUp.ALL or not self.runs:
+        if not self.runs or self.policy.catch_up is not CatchUp.ALL:
             return False
         return any(run.reason == "catch_up" for run in self.runs.values())
 

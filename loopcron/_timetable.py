@@ -107,7 +107,7 @@ class Timetable:
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        first = self._agenda.first
+        first = self._agenda.first()
         if first is not None and first <= now:
             actions.append(e.More("", now))
         if not actions:
@@ -119,7 +119,7 @@ class Timetable:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
         if self._live.out or self._may_admit:
             return self._live.now
-        first = self._agenda.first
+        first = self._agenda.first()
         if self._drain_at is None:
             return first
         return self._drain_at if first is None else min(first, self._drain_at)
@@ -165,7 +165,6 @@ class Timetable:
         self._leave_line(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
-        self._agenda.drop(job)
         self._live.cancel(job, "remove")
         self._arm(job)
 
@@ -330,14 +329,14 @@ class Timetable:
 
     def _slot_at(self, job: Entry) -> int | None:
         """Return when the job's first slot is to be served; None: something else has to happen first."""
-        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up or self._is_held(job):
+        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
             return None
-        at = max(job.due, self._live.release)
+        if job in self._line and job.waiting is None:  # with something waiting, what stands in line is that
+            return None
+        at = job.due
+        if at < self._live.release:
+            at = self._live.release
         return at if job.retry_at is None else max(at, job.retry_at)
-
-    def _is_held(self, job: Entry) -> bool:
-        # With something waiting, what stands in line is that.
-        return bool(self._line) and job.waiting is None and job in self._line
 
     def _serve_due(self, job: Entry) -> None:
         """Give every due slot of *job* its outcome, its claim, or its place among those that wait."""
@@ -481,7 +480,9 @@ class Timetable:
                 wakeup = run.wakeup()
                 if wakeup is not None and (at is None or wakeup < at):
                     at = wakeup
-        if at is not None:
+        if at is None:
+            self._agenda.drop(job)
+        else:
             self._agenda.put(job, at)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Timetable, Any], None]]] = {

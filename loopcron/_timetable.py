@@ -8,6 +8,7 @@ found in ``_due``, and what becomes of a run that has begun is in ``_live`` and 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
-from loopcron._due import Following, due_at, settle_due
+from loopcron._due import due_at, settle_due
 from loopcron._entries import Claiming, Entry, JobFacts, Waiting
 from loopcron._instants import SECOND_MS
 from loopcron._live import LiveRuns
@@ -62,8 +63,9 @@ class Timetable:
         self._worker = worker
         self._jobs: dict[str, Entry] = {}
         self._claiming: dict[str, Entry] = {}
-        self._line: dict[Entry, None] = {}
-        """Who waits for a place below the limit, first come first served; a dict, for its order."""
+        self._line: OrderedDict[Entry, None] = OrderedDict()
+        """Who waits for a place below the limit, first come first served. Leaving it is cheap anywhere; the front of a
+        plain dict is not, once many have left there."""
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
 
@@ -74,9 +76,9 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if type(fact) is e.Stepped:
-            self._live.now = now
-        self._advance(now)
+        if type(fact) is not e.Stepped and now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         self._HANDLERS[type(fact)](self, fact)
 
     def poll(self, now: int) -> tuple[e.Action, ...]:
@@ -92,7 +94,9 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before: a bug in the caller.
         """
-        self._advance(now)
+        if now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
         jobs = self._agenda.take(now, CHUNK)
@@ -100,9 +104,8 @@ class Timetable:
             jobs.sort(key=_by_slot)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
-        while self._may_admit:
-            job = next(iter(self._line))
-            del self._line[job]
+        while self._line and self._has_room:
+            job, _ = self._line.popitem(last=False)
             self._look(job)
         actions = self._live.out
         if len(actions) > 1:
@@ -117,7 +120,7 @@ class Timetable:
 
     def next_wakeup(self) -> int | None:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
-        if self._live.out or self._may_admit:
+        if self._live.out or (self._line and self._has_room):
             return self._live.now
         first = self._agenda.first()
         if self._drain_at is None:
@@ -261,10 +264,8 @@ class Timetable:
 
     # --- looking at one job
 
-    def _advance(self, now: int) -> None:
-        if now < self._live.now:
-            raise ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
-        self._live.now = now
+    def _gone_back(self, now: int) -> ValueError:
+        return ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
 
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
@@ -316,7 +317,7 @@ class Timetable:
     def _open(self, job: Entry, watermark: int) -> None:
         slot = job.schedule.next_ms(watermark)
         last = job.schedule.latest_ms(watermark) if slot is None else None
-        due = 0 if slot is None else due_at(job.schedule, job.policy, job.name, slot)
+        due = due_at(job.schedule, job.policy, job.name, slot)
         # All that can fail is behind us.
         job.slot, job.due = slot, due
         job.registering = False
@@ -333,9 +334,7 @@ class Timetable:
             return None
         if job in self._line and job.waiting is None:  # with something waiting, what stands in line is that
             return None
-        at = job.due
-        if at < self._live.release:
-            at = self._live.release
+        at = max(job.due, self._live.release)
         return at if job.retry_at is None else max(at, job.retry_at)
 
     def _serve_due(self, job: Entry) -> None:
@@ -343,10 +342,10 @@ class Timetable:
         now = self._live.now
         assert job.slot is not None  # seen by the caller
         if job.slot == job.skips:
-            following = self._after(job, job.slot)
-            self._live.settle(job, job.slot, Skipped("skip_next"), "schedule")
-            self._move_on(job, job.slot, following)
-            if following is None or following.due > now:
+            skipped, (following, at) = job.slot, self._after(job, job.slot)
+            self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
+            self._move_on(job, skipped, following, at)
+            if following is None or at > now:
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
@@ -361,20 +360,19 @@ class Timetable:
             job.slot = job.due = due.slot
             self._line[job] = None
             return
-        self._move_on(job, due.slot, due.following)
+        self._move_on(job, due.slot, due.following, due.due)
         if due.runs and verdict is Verdict.RUN:
             self._claim(job, due.slot, due.reason, due.period)
         elif due.runs:
             self._give_way(job, verdict, Waiting(due.slot, due.reason, due.period, None))
 
-    def _after(self, job: Entry, slot: int) -> Following | None:
+    def _after(self, job: Entry, slot: int) -> tuple[int | None, int]:
+        """Return the slot after *slot*, and when it is due."""
         following = job.schedule.next_ms(slot)
-        return (
-            None if following is None else Following(following, due_at(job.schedule, job.policy, job.name, following))
-        )
+        return following, due_at(job.schedule, job.policy, job.name, following)
 
-    def _move_on(self, job: Entry, last: int, following: Following | None) -> None:
-        job.slot, job.due = (None, 0) if following is None else following
+    def _move_on(self, job: Entry, last: int, following: int | None, due: int) -> None:
+        job.slot, job.due = following, due
         if following is None:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=True))
 
@@ -394,32 +392,28 @@ class Timetable:
         first, now = job.slot, self._live.now
         if first is None or first > now or self._live.stopping:
             return  # nothing is due; or the stop has closed what was, and later slots are not ours
-        measured: list[tuple[int, int | None, Following | None]] = []
+        measured: list[tuple[int, int | None, int | None, int]] = []
 
         def measure(job: Entry) -> None:
             last = max(first, job.schedule.latest_ms(now) or first)
-            measured.append((last, job.schedule.count(first, last), self._after(job, last)))
+            measured.append((last, job.schedule.count(first, last), *self._after(job, last)))
 
         self._guarded(job, measure)
         if not measured and outcome is None:
             return
-        last, count, following = measured[0] if measured else (first, None, None)
+        last, count, following, at = measured[0] if measured else (first, None, None, 0)
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._live.settle(job, last, make(first, last, count), "schedule")
         if following is None and outcome is not None:
             job.slot = None  # removed or stopped, so that nobody needs to hear of its end
         else:
-            self._move_on(job, last, following)
+            self._move_on(job, last, following, at)
 
     # --- waiting for a run to end, or for a place
 
     @property
     def _has_room(self) -> bool:
         return self._max_running is None or len(self._live) + len(self._claiming) < self._max_running
-
-    @property
-    def _may_admit(self) -> bool:
-        return bool(self._line) and self._has_room
 
     def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
         """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""

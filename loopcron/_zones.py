@@ -73,21 +73,19 @@ class Zone:
         self._last = Stretch(-edge, edge, offset, offset, offset)
 
     def stretch(self, instant: int) -> Stretch:
-        """Return the stretch that holds *instant*, known for at least a year to both sides."""
+        """Return the stretch that holds *instant*; an end of it that is no change has none for a year beyond it."""
         last = self._last  # asked about now, most of the time; replaced whole, so that threads may ask too
         if last.start <= instant < last.end:
             return last
         number = instant // _BLOCK_MS
-        start, end = (number - 1) * _BLOCK_MS, (number + 2) * _BLOCK_MS
+        start, end = number * _BLOCK_MS, (number + 1) * _BLOCK_MS
         changes = (*self._changes(number - 1), *self._changes(number), *self._changes(number + 1))
         earlier = [change for change in changes if change.at <= instant]
         later = changes[len(earlier) :]
         if earlier:
             start, before, offset = earlier[-1]
-        elif later:
-            before = offset = later[0].before
         else:
-            before = offset = self._offset(instant)
+            before = offset = self._offset(start)
         after = offset
         if later:
             end, _, after = later[0]

@@ -7,6 +7,7 @@ import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,19 +102,22 @@ def test_stretches_are_those_of_the_database(part: str) -> None:
             assert following.offset == stretch.after
             if stretch.after != stretch.offset:
                 assert (following.start, following.before) == (stretch.end, stretch.offset)
-                assert following.end - following.start >= SHORTEST, key
             stretch = following
         assert found == expected, key
+        assert all(later - earlier >= SHORTEST for (earlier, _), (later, _) in pairwise(found)), key
 
 
 class Shifting(tzinfo):
-    """A zone of somebody's own: UTC, and an hour more from a given instant of 2026 on; it cannot be hashed."""
+    """A zone of somebody's own, which changes its offset once; it cannot be hashed."""
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __init__(self, at: datetime, before: int, after: int) -> None:
+        self.at, self.before, self.after = at, timedelta(hours=before), timedelta(hours=after)
+
     def utcoffset(self, moment: datetime | None) -> timedelta:
         assert moment is not None
-        return timedelta(hours=1 if moment.replace(tzinfo=None) >= datetime(2026, 6, 1, 12) else 0)
+        return self.after if moment.fold or moment.replace(tzinfo=None) >= self.at + self.before else self.before
 
     def dst(self, moment: datetime | None) -> timedelta:
         return timedelta(0)
@@ -122,7 +126,8 @@ class Shifting(tzinfo):
         return "Shifting"
 
     def fromutc(self, moment: datetime) -> datetime:
-        return moment + timedelta(hours=1 if moment.replace(tzinfo=None) >= datetime(2026, 6, 1, 12) else 0)
+        passed = moment.replace(tzinfo=None) >= self.at
+        return (moment + (self.after if passed else self.before)).replace(fold=passed)
 
     def __str__(self) -> str:
         return "Shifting"
@@ -130,11 +135,32 @@ class Shifting(tzinfo):
 
 def test_any_tzinfo_will_do() -> None:
     """A tzinfo of one's own is asked like any other, to the second, even if it cannot be hashed."""
-    schedule = cron("30 12 * * *", Shifting())
+    schedule = cron("30 12 * * *", Shifting(datetime(2026, 6, 1, 12), 0, 1))
     assert schedule.next_after(datetime(2026, 6, 1, tzinfo=UTC)) == datetime(2026, 6, 1, 12, tzinfo=UTC)
     assert schedule.next_after(datetime(2026, 6, 1, 12, tzinfo=UTC)) == datetime(2026, 6, 2, 11, 30, tzinfo=UTC)
     assert str(schedule) == "cron 30 12 * * *, Shifting"
     assert schedule.describe() == "at 12:30 every day, Shifting"
+
+
+@pytest.mark.parametrize("first", [1990, 2024, 2025, 2026, 2027, 2060])
+def test_what_was_asked_before_does_not_matter(first: int) -> None:
+    """A fold that ends a remembered year is seen from the next one, whatever was looked at before."""
+    border = datetime(2025, 12, 18)  # 56 * 365 days from the epoch
+    schedule = cron("15 0 * * *", Shifting(border - timedelta(minutes=30), 1, 0))
+    schedule.next_after(datetime(first, 6, 1, tzinfo=UTC))
+    asked = border.replace(tzinfo=UTC) + timedelta(minutes=5)
+    assert schedule.next_after(asked) == datetime(2025, 12, 19, 0, 15, tzinfo=UTC)
+    assert schedule.latest_until(asked) == datetime(2025, 12, 17, 23, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_first_and_last_year_are_told_alike(year: int) -> None:
+    """Where a zone cannot be asked for every day, its offsets still do not depend on what was asked before."""
+    zone = Zone(zoneinfo.ZoneInfo("Europe/Berlin"))
+    instants = [to_ms(datetime(year, month, 15, tzinfo=UTC)) for month in range(2, 13)]
+    fresh = [Zone(zoneinfo.ZoneInfo("Europe/Berlin")).stretch(instant).offset for instant in instants]
+    assert [zone.stretch(instant).offset for instant in instants] == fresh
+    assert [zone.stretch(instant).offset for instant in reversed(instants)] == fresh[::-1]
 
 
 def test_fixed_offset_has_one_stretch() -> None:

@@ -23,7 +23,7 @@ from loopcron._errors import ScheduleError
 from loopcron._instants import from_ms, to_ms
 from loopcron._local import Cron, cron
 from loopcron._schedules import MsSchedule, every
-from loopcron._zones import zone_of
+from loopcron._zones import Zone, zone_of
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -175,6 +175,16 @@ def test_walk_is_strictly_rising(question: tuple[Cron, int], steps: int) -> None
     if len(slots) > 2:
         assert schedule.count(slots[1], slots[-1]) == len(slots) - 1
         assert [schedule.latest_ms(later - 1) for later in slots[2:]] == slots[1:-1]
+
+
+@given(questions())
+def test_answers_do_not_depend_on_earlier_questions(question: tuple[Cron, int]) -> None:
+    """What a zone remembers of other questions changes no answer."""
+    schedule, instant = question
+    fresh = Cron(schedule.line, schedule.tz)
+    object.__setattr__(fresh, "_zone", Zone(schedule.tz))
+    assert fresh.latest_ms(instant) == schedule.latest_ms(instant)
+    assert fresh.next_ms(instant) == schedule.next_ms(instant)
 
 
 def calls_of(function: Any, *arguments: Any) -> int:

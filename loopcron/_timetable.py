@@ -22,7 +22,7 @@ from loopcron._instants import SECOND_MS
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Interrupted, Missed, Outcome, Reason, Skipped, SkipReason, Taken, error_text
 from loopcron._policies import doubled_ms
-from loopcron._schedules import Every, in_ms
+from loopcron._schedules import in_ms
 from loopcron._tables import OVERLAP_TABLE, Overlap, Verdict
 
 CHUNK: Final = 500
@@ -140,9 +140,7 @@ class Timetable:
     # --- facts
 
     def _added(self, fact: e.Added) -> None:
-        schedule = in_ms(fact.schedule)
-        if isinstance(schedule, Every) and schedule.anchor is None:
-            schedule = schedule.anchored(self._live.now)
+        schedule = in_ms(fact.schedule).bound(fact.job, self._live.now)
         job = Entry(fact.job, schedule, fact.policy, self._live.now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
@@ -309,7 +307,7 @@ class Timetable:
         if job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
             watermark = None if newest is None else newest - 1
-        if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
+        if watermark is None and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
         self._live.out.append(e.Register(job.name, self._live.now, watermark))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NoReturn, Protocol, final
 
 from loopcron._errors import ScheduleError
-from loopcron._instants import EPOCH, MILLISECOND, aware, from_ms, iso, span_ms, to_ms
+from loopcron._instants import EPOCH, MILLISECOND, aware, from_ms, iso, span_ms, spread_ms, to_ms
 
 COUNT_LIMIT: Final = 100
 """Up to how many slots of a schedule without arithmetic are counted; beyond it a count is None."""
@@ -129,9 +129,7 @@ class Every(MsSchedule):
             return self
         phase = self.phase
         if phase == "spread":
-            from zlib import crc32  # unlike hash(), the same in every process
-
-            phase = crc32(job.encode()) % self._interval_ms * MILLISECOND
+            phase = spread_ms(job, self._interval_ms) * MILLISECOND
         anchor = from_ms(start) if self.anchor is None else self.anchor
         first = to_ms(anchor + phase)
         return Every(self.interval, phase, anchor, self._interval_ms, first, self._from_start)

@@ -6,12 +6,14 @@ Integers because slots are compared and added for years: 0.1 s three times is no
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from loopcron._errors import ConfigError
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ZERO: Final = timedelta(0)
 MILLISECOND: Final = timedelta(milliseconds=1)
 SECOND_MS: Final = 1_000
 HOUR_MS: Final = 3_600_000
@@ -67,3 +69,13 @@ def span_ms(
     if rest:
         raise error(field, value, "must be whole milliseconds")
     return milliseconds
+
+
+def spread_ms(key: str, below: int) -> int:
+    """
+    Return a number of ms from 0 to under *below*, 0 if that is 0: a hash of *key*, so the same in every process.
+
+    CRC-32, because it is in every Python, equal everywhere, and spreads the keys that differ in a digit; nobody
+    gains by guessing it.
+    """
+    return zlib.crc32(key.encode()) * below >> 32

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from loopcron import _events as e
 from loopcron._instants import from_ms, to_ms
 from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded
-from loopcron._policies import CatchUp, Overlap, Policy, Retry
+from loopcron._policies import Policy, Retry
 from loopcron._schedules import COUNT_LIMIT, Schedule, at, every
+from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
 
 START = 1_772_323_207_123
@@ -448,10 +449,11 @@ def covered_slots(plan: Plan, polls: Sequence[int], outcome: Outcome, answer: st
     for elapsed in polls:
         driver.now = START + elapsed
         driver.poll()
-        while driver.claims:
-            driver.claim(0, answer)
-        while driver.alive:
-            driver.end(0, outcome)
+        while driver.claims or driver.alive:  # caught up one after the other, a slot comes only after the one before
+            while driver.claims:
+                driver.claim(0, answer)
+            while driver.alive:
+                driver.end(0, outcome)
     slots = plan.slots(START)
     found: list[int] = []
     for first, last, _ in driver.known["j0"].covered:

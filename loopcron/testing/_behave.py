@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from loopcron._errors import ConfigError
 from loopcron._http import Response
-from loopcron._instants import from_ms, iso, span_ms, to_ms
+from loopcron._instants import ZERO, from_ms, iso, span_ms, to_ms
 from loopcron._jobs import SUCCESS, HttpJob, outcome_of
 from loopcron._outcomes import OUTCOMES, Failed, Outcome, Reason, Skipped, Succeeded
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from loopcron._events import Start
     from loopcron._protocols import Job
 
-_ZERO: Final = timedelta(0)
 _AT_ONCE: Final = (Succeeded(), 0)
 
 
@@ -78,8 +77,8 @@ def _read(behaviour: object, job: Job) -> tuple[Outcome, int]:
     if behaviour is None:
         return _AT_ONCE
     if isinstance(behaviour, timedelta):
-        return _AT_ONCE[0], span_ms("behave", behaviour, least=_ZERO)
-    lasts: object = _ZERO
+        return _AT_ONCE[0], span_ms("behave", behaviour, least=ZERO)
+    lasts: object = ZERO
     ends = behaviour
     if isinstance(behaviour, tuple) and len(behaviour) == 2:
         ends, lasts = behaviour
@@ -90,4 +89,4 @@ def _read(behaviour: object, job: Job) -> tuple[Outcome, int]:
     if not isinstance(ends, OUTCOMES):
         remedy = "must be an Outcome, an HTTP status, a timedelta, a pair of an outcome and a timedelta, or None"
         raise ConfigError("behave", behaviour, remedy)
-    return ends, span_ms("behave", lasts, least=_ZERO)
+    return ends, span_ms("behave", lasts, least=ZERO)

@@ -46,7 +46,7 @@ MARKS: Final[dict[type[Outcome] | None, Mark]] = {
     Failed: Mark("failed", "X", "M-3-5L3 5M3-5L-3 5", filled=False),
     Missed: Mark("missed", "!", "M0-6V1M0 4V6", filled=False),
     Interrupted: Mark("interrupted", "/", "M-2 6L2-6", filled=False),
-    Skipped: Mark("skipped", "-", "M-3 0H3", filled=False),
+    Skipped: Mark("skipped", "-", "M0-5L3 0L0 5L-3 0Z", filled=False),
     Busy: Mark("busy", "b", "M-2.5-6H2.5V6H-2.5Z", filled=False),
     Succeeded: Mark("succeeded", "o", "M-2.5-6H2.5V6H-2.5Z", filled=True),
     Taken: Mark("taken", "t", "M-2 0A2 2 0 1 0 2 0A2 2 0 1 0-2 0Z", filled=True),
@@ -93,6 +93,7 @@ class Axis:
         self.begin: Final = to_ms(timeline.start)
         self.end: Final = to_ms(timeline.end)
         self.columns: Final = columns
+        self._zone = timeline.start.tzinfo
         self.span: Final = self.end - self.begin
 
     def column(self, instant: int) -> int:
@@ -106,6 +107,10 @@ class Axis:
     def opens_at(self, column: int) -> timedelta:
         """Return where a column begins, from the begin."""
         return column * self.span // self.columns * MILLISECOND
+
+    def local(self, since: timedelta) -> str:
+        """Return the local time at a time since the begin, as people write it."""
+        return f"{from_ms(self.begin + since // MILLISECOND).astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
 
 
 def lane(axis: Axis, runs: Sequence[SimulatedRun], passed: Sequence[Passed]) -> dict[int, Column]:

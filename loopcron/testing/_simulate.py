@@ -16,7 +16,7 @@ from loopcron import Scheduler
 from loopcron import _events as e
 from loopcron._errors import ConfigError
 from loopcron._hands import Hands
-from loopcron._instants import LONGEST, MILLISECOND, aware, from_ms, span_ms, to_ms
+from loopcron._instants import LONGEST, MILLISECOND, ZERO, aware, from_ms, span_ms, to_ms
 from loopcron._outcomes import Failed, Outcome
 from loopcron._timetable import Timetable
 from loopcron.testing._behave import Behaviour, Decide, SimulatedAttempt, gets_through, make_decide
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from loopcron._protocols import Job
 
 _REFUSED: Final = (Failed("transport", "refused", started=False), 0)
-_ZERO: Final = timedelta(0)
 _T = TypeVar("_T")
 
 
@@ -52,8 +51,8 @@ def simulate(
     at any shutdown, with its drain.
 
     Args:
-        jobs: Some jobs, or a scheduler that does not run: then its start-up delay, its drain and what is paused
-            count too. Its transport, ledger, clock and observers do not take part.
+        jobs: Some jobs, or a scheduler: then its start-up delay, its limit, its drain and what is paused count too.
+            Its transport, ledger, clock and observers do not take part.
         start: Aware; its timezone is the one of the pictures.
         duration: From 1 ms to ten years.
         behave: What attempts do. A function of the `SimulatedAttempt`, or a sequence that is used up in the order in
@@ -102,6 +101,7 @@ class _Settings(NamedTuple):
     """What of a scheduler counts besides its jobs; durations in ms."""
 
     startup_delay: int
+    max_running: int | None
     drain: int
     paused: frozenset[str]
 
@@ -227,7 +227,12 @@ class _Process:
         }
         """What is done for each action; any other one is an event."""
         settings = world.settings
-        self._timetable = Timetable(self._wall, startup_delay=settings.startup_delay, worker=f"life-{world.lives}")
+        self._timetable = Timetable(
+            self._wall,
+            startup_delay=settings.startup_delay,
+            max_running=settings.max_running,
+            worker=f"life-{world.lives}",
+        )
         for job in world.jobs:
             self._tell(e.Added(job.name, job.schedule, job.policy, job.name in settings.paused))
         self._turn()
@@ -363,8 +368,13 @@ def _as_scheduler(jobs: Iterable[Job] | Scheduler) -> Scheduler:
 
 
 def _settings(scheduler: Scheduler) -> _Settings:
-    # The scheduler's own shell knows them; this is another one.
-    return _Settings(scheduler._startup_delay, scheduler._drain, frozenset(scheduler._paused))  # noqa: SLF001
+    # Private to the scheduler and its shell; this is another shell.
+    return _Settings(
+        scheduler._startup_delay,  # noqa: SLF001
+        scheduler._max_running,  # noqa: SLF001
+        scheduler._drain,  # noqa: SLF001
+        frozenset(scheduler._paused),  # noqa: SLF001
+    )
 
 
 def _listed(field: str, given: Iterable[_T], wanted: str) -> tuple[_T, ...]:
@@ -379,8 +389,8 @@ def _outages(field: str, given: Outage | Iterable[Outage]) -> tuple[Outage, ...]
     for outage in outages:
         if not isinstance(outage, Outage):
             raise ConfigError(field, outage, "must be an Outage, or a list of them")
-        span_ms(f"{field}.at", outage.at, least=_ZERO)
-        span_ms(f"{field}.duration", outage.duration, least=_ZERO)
+        span_ms(f"{field}.at", outage.at, least=ZERO)
+        span_ms(f"{field}.duration", outage.duration, least=ZERO)
     return tuple(sorted(outages))
 
 
@@ -394,12 +404,12 @@ def _history(given: Iterable[ClockEvent]) -> tuple[ClockEvent, ...]:
 def _check_clock_event(event: object) -> None:
     if not isinstance(event, (ClockStep, Suspend, Drift)):
         raise ConfigError("clock", event, "must be a list of ClockStep, Suspend and Drift")
-    span_ms("clock.at", event.at, least=_ZERO)
+    span_ms("clock.at", event.at, least=ZERO)
     match event:
         case ClockStep():
             span_ms("clock.by", event.by, least=-LONGEST)
         case Suspend():
-            span_ms("clock.duration", event.duration, least=_ZERO)
+            span_ms("clock.duration", event.duration, least=ZERO)
         case Drift():
             if not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
                 raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")

@@ -13,7 +13,7 @@ from loopcron._attempts import LiveRun
 from loopcron._instants import HOUR_MS
 from loopcron._outcomes import Reason
 from loopcron._policies import Policy
-from loopcron._schedules import MsSchedule
+from loopcron._schedules import MsSchedule, Schedule
 
 
 class Claiming(NamedTuple):
@@ -40,6 +40,10 @@ class JobFacts(NamedTuple):
     failures: int
     stuck: int
     runs: tuple[LiveRun, ...]
+    used: int | None
+    """The newest slot that was handed out or passed; None: none yet."""
+    watermark: int | None
+    """See `Entry.watermark`."""
 
 
 @final
@@ -48,14 +52,26 @@ class Entry:
     """One job's place in the timetable. Instants are in ms."""
 
     name: Final[str]
-    schedule: Final[MsSchedule]
+    rule: Final[Schedule]
+    """The schedule as it was given."""
+    schedule: MsSchedule
+    """The same as the timetable asks it, bound to `added`."""
     policy: Final[Policy]
-    added: Final[int]
+    added: int
+    """When it was added, by the clock as it stands now."""
     paused: bool
     registering: bool = True
     removed: bool = False
     slot: int | None = None
     """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
+    used: int | None = None
+    """The newest slot that was handed out or passed, or the correction after which slots count; None: none yet."""
+    watermark: int | None = None
+    """What the ledger said of its row when it registered or refused; None: it stands where we put it."""
+    corrected: int | None = None
+    """The corrected now, until the ledger was asked to register the job again and has answered."""
+    asked_before: bool = False
+    """Whether the registration under way was asked for before the correction."""
     armed: int | None = None
     """The instant in whose bucket of the agenda the job stands."""
     claiming: Claiming | None = None
@@ -98,6 +114,8 @@ class Entry:
             failures=self.failures,
             stuck=self.stuck,
             runs=runs,
+            used=self.used,
+            watermark=self.watermark,
         )
 
     def _unregistered(self) -> str | None:

@@ -32,7 +32,7 @@ from loopcron._outcomes import (
     error_text,
 )
 from loopcron._policies import EARLY_MS, OVERLAP_TABLE, Verdict, doubled_ms
-from loopcron._schedules import Every, in_ms
+from loopcron._schedules import Every, MsSchedule, Schedule, in_ms
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
@@ -52,7 +52,8 @@ class Timetable:
     1. The same facts and polls give the same actions.
     2. Polling again at the same now gives nothing, unless a fact came between or the answer ended with `More`.
     3. After a poll without `More` the next wake-up is later than now.
-    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count.
+    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count. After a
+       correction of the clock the slots after the corrected now count anew.
     5. Every run that is started is answered by exactly one outcome.
     6. The actions of a poll are ordered by slot, then by job name.
     7. One poll at the end covers the same slots as many on the way.
@@ -141,10 +142,8 @@ class Timetable:
     # --- facts
 
     def _added(self, fact: e.Added) -> None:
-        schedule = in_ms(fact.schedule)
-        if isinstance(schedule, Every) and schedule.anchor is None:
-            schedule = schedule.anchored(self._now)
-        job = Entry(fact.job, schedule, fact.policy, self._now, fact.paused)
+        schedule = _bound(fact.schedule, self._now)
+        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
@@ -155,7 +154,9 @@ class Timetable:
             job = self._jobs.get(name)
             if job is None or not job.registering or self._stopping:
                 continue  # removed meanwhile, or added anew and answered already; or too late to have slots
-            if watermark is None:
+            if job.asked_before:
+                self._register_again(job)
+            elif watermark is None:
                 job.faults += 1
                 job.retry_at = self._now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             else:
@@ -208,9 +209,14 @@ class Timetable:
             else:
                 outcome = Skipped("ledger") if answer is None else Taken()
                 self._settle(job, claim.slot, outcome, claiming.reason)
+                if answer is not None:
+                    job.watermark = answer.watermark
+            if job.corrected is not None and not (job.removed or self._stopping):
+                self._register_again(job)
             self._arm(job)
 
     def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
+        job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         if job.removed or self._stopping:
             outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
@@ -252,7 +258,35 @@ class Timetable:
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._arm(job)
-        self._out.append(e.ClockStepped("", self._now, fact.by_ms))
+        event = e.ClockStepped("", self._now, fact.by_ms)
+        self._out.append(event)
+        if event.is_correction and not self._stopping:
+            for job in self._jobs.values():
+                self._correct(job, fact.by_ms)
+
+    def _correct(self, job: Entry, by: int) -> None:
+        """
+        Let the slots after now count anew, once the ledger has lowered its row.
+
+        Those up to now that have no outcome yet still wait for theirs. A job that has not begun begins anew.
+        """
+        now = self._now
+        job.corrected = now if job.corrected is None else min(now, job.corrected)
+        if job.slot is not None and (job.slot > now or job.used is None):
+            job.slot = None
+        if job.added > now:  # what counts from a start must not wait for the start to come again
+            job.added += by
+            job.schedule = _bound(job.rule, job.added)
+        if job.registering:
+            job.asked_before = job.retry_at is None
+        elif job.claiming is None:  # else the claim could come after and raise the row again
+            self._register_again(job)
+        self._arm(job)
+
+    def _register_again(self, job: Entry) -> None:
+        job.registering = True
+        job.asked_before = False
+        self._guarded(job, self._register)
 
     def _stop(self, fact: e.Stopping) -> None:
         drain_at = self._now + fact.drain_ms
@@ -333,23 +367,34 @@ class Timetable:
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
-        if job.policy.run_on_start:
+        if job.used is not None:
+            watermark = job.corrected
+        elif job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
             watermark = None if newest is None else newest - 1
         if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._out.append(e.Register(job.name, self._now, watermark))
+        self._out.append(e.Register(job.name, self._now, watermark, corrected=job.corrected is not None))
 
     def _open(self, job: Entry, watermark: int) -> None:
-        slot = job.schedule.next_ms(watermark)
-        last = job.schedule.latest_ms(watermark) if slot is None else None
+        begun = job.used is not None
+        # From what the ledger says a job only begins. After a correction its row may be one that cannot be lowered:
+        # then each slot is asked for, and lost, until time passes the row or somebody mends it.
+        begin = job.corrected if begun and job.corrected is not None else watermark
+        slot = job.schedule.next_ms(begin)
+        if job.slot is not None:
+            slot = job.slot
+        last = job.schedule.latest_ms(begin) if slot is None else None
         # All that can fail is behind us.
         job.slot = slot
+        job.watermark = watermark
+        job.used = job.corrected if begun else None
+        job.corrected = None
         job.registering = False
         job.faults = 0
         job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
-        if slot is None:
+        if slot is None and not begun:
             self._out.append(e.JobEnded(job.name, self._now, last, served=False))
 
     def _serve_due(self, job: Entry) -> None:
@@ -357,7 +402,7 @@ class Timetable:
         assert job.slot is not None  # seen by the caller
         due = settle_due(job.schedule, job.policy, job.slot, self._now, job.added)
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
-        job.slot = due.following
+        job.slot, job.used = due.following, due.newest
         if due.missed is not None:
             self._settle(job, due.missed.last, due.missed, due.reason)
         if due.runs and OVERLAP_TABLE[job.policy.overlap, bool(job.runs)] is Verdict.SKIP:
@@ -391,6 +436,7 @@ class Timetable:
         if not measured and outcome is None:
             return
         last, count, job.slot = measured[0] if measured else (first, None, None)
+        job.used = last
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._settle(job, last, make(first, last, count), "schedule")
         if outcome is None and job.slot is None:
@@ -500,3 +546,8 @@ class Timetable:
         e.Stepped: _stepped,
         e.Stopping: _stop,
     }
+
+
+def _bound(schedule: Schedule, start: int) -> MsSchedule:
+    rule = in_ms(schedule)
+    return rule.anchored(start) if isinstance(rule, Every) and rule.anchor is None else rule

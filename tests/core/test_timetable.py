@@ -632,15 +632,21 @@ def test_correction_waits_for_a_ledger_that_cannot_be_asked(desk: Desk) -> None:
     assert settled.outcome.first == first + MINUTE - 5  # type: ignore[union-attr]
 
 
-def test_paused_job_keeps_what_it_owes(desk: Desk) -> None:
+@pytest.mark.parametrize("ran", [0, 1])
+def test_paused_job_keeps_what_it_owes(desk: Desk, ran: int) -> None:
     """Slots of a paused job up to the corrected now are settled at `resume`, and those after it count anew."""
     desk.add(every(hours=1))
-    desk.tell(e.Paused("job"), 5 * MINUTE)
+    for hour in range(1, ran + 1):
+        desk.at(hour * HOUR)
+        desk.win()
+        desk.end(Succeeded())
+    desk.actions.clear()
+    desk.tell(e.Paused("job"), ran * HOUR + 5 * MINUTE)
     correct(desk, 10 * HOUR + 1)
-    answer(desk, desk.start)
+    answer(desk, desk.start + ran * HOUR)
     desk.tell(e.Resumed("job"))
-    first, last = desk.start + HOUR, desk.start + 6 * HOUR
-    assert desk.outcomes() == [(6 * HOUR, Skipped("paused", first, last, 6))]
+    first, last = desk.start + (ran + 1) * HOUR, desk.start + 6 * HOUR
+    assert desk.outcomes() == [(6 * HOUR, Skipped("paused", first, last, 6 - ran))]
     assert desk.facts().slot == desk.start + 7 * HOUR
 
 

@@ -453,6 +453,7 @@ class Model:
                 return
             last, count, job.next = first, None, None
         else:
+            job.has_lied = job.has_lied or job.contradicts
             last = first if job.contradicts else job.within(first, self.now)[-1]
             count, job.next = job.counted(first, last), job.after(last)
             self.works_again(job)

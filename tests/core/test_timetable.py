@@ -666,6 +666,9 @@ def test_parked_job_stays_parked_until_its_schedule_answers(desk: Desk) -> None:
 
     moody = Moody()
     desk.add(moody)
+    desk.at(HOUR)
+    desk.win()
+    desk.end(Succeeded())
     moody.works = False
     desk.at(6 * HOUR)
     assert desk.facts().parked == "OSError: no"
@@ -730,13 +733,16 @@ def test_single_slot_comes_again_after_a_correction(desk: Desk) -> None:
 
 
 def test_two_corrections_in_a_row_count_from_the_earlier_now(desk: Desk) -> None:
-    """A job that was re-based and has run nothing since is re-based again, and covers no slot twice."""
-    served(desk, 1)
+    """A job that was re-based and has run nothing since is re-based again, and does not begin anew at its start."""
+    desk.add(every(minutes=1, anchor="start"))
+    desk.at(MINUTE)
+    desk.win()
+    desk.end(Succeeded())
     correct(desk, MINUTE + 5)
     answer(desk)
     correct(desk, MINUTE + 10 - 4 * HOUR)
     answer(desk)
-    assert desk.facts().slot == desk.start - 8 * HOUR + 2 * MINUTE
+    assert (desk.claims, desk.facts().slot) == ([], desk.start - 8 * HOUR + 2 * MINUTE)
 
 
 def test_facts_tell_the_last_slot_used(desk: Desk) -> None:

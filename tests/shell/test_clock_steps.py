@@ -157,14 +157,14 @@ async def test_process_that_is_stopped_between_the_hands_sees_no_step(stage: Sta
 
 async def test_step_that_is_seen_before_sleeping_is_told_at_once(stage: Stage) -> None:
     """A clock that is set while the loop takes its turn is told before the loop sleeps, and not half a minute later."""
-    stage.build(observers=[stage.seen, Ears(Settled, lambda: stage.clock.jump_wall(timedelta(hours=1)))])
+    stage.build(observers=[stage.seen, Ears(Settled, lambda: stage.clock.jump_wall(timedelta(hours=-1)))])
     stage.add(hang_on, timeout=None)
     async with stage.scheduler:
         await stage.advance(seconds=43)
         assert len(stage.told(RunStarted)) == 1
         await stage.advance(seconds=60)
         assert stage.outcomes()[0] == Skipped("overlap")
-        assert [event.by_ms for event in stage.told(ClockStepped)] == [3_600_000]
+        assert [event.by_ms for event in stage.told(ClockStepped)] == [-3_600_000]
 
 
 async def test_step_that_trips_the_timetable_is_a_fault(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

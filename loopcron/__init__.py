@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Busy as Busy, Failed as Failed, Interrupted as Interrupted, Missed as Missed, Outcome as Outcome, Run as Run,
         Skipped as Skipped, Succeeded as Succeeded, Taken as Taken, TimedOut as TimedOut
     )
-    from loopcron._policies import CatchUp as CatchUp, Overlap as Overlap, Policy as Policy, Retry as Retry
+    from loopcron._policies import Policy as Policy, Retry as Retry
     from loopcron._protocols import (
         Clock as Clock, Job as Job, Ledger as Ledger, Observer as Observer, Service as Service, Transport as Transport
     )
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Health as Health, JobHealth as JobHealth, JobSnapshot as JobSnapshot, JobState as JobState, RunSnapshot as
         RunSnapshot, Snapshot as Snapshot
     )
+    from loopcron._tables import CatchUp as CatchUp, Overlap as Overlap
     from loopcron.ledgers.memory import MemoryLedger as MemoryLedger
 else:
     from loopcron._lazy import on_use
@@ -72,11 +73,12 @@ else:
         "_loopback": "LoopbackTransport",
         "_observe": "LoggingObserver",
         "_outcomes": "Busy Failed Interrupted Missed Outcome Run Skipped Succeeded Taken TimedOut",
-        "_policies": "CatchUp Overlap Policy Retry",
+        "_policies": "Policy Retry",
         "_protocols": "Clock Job Ledger Observer Service Transport",
         "_scheduler": "Scheduler",
         "_schedules": "At Every Schedule at every",
         "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
+        "_tables": "CatchUp Overlap",
         "ledgers.memory": "MemoryLedger",
     }
     __getattr__, __dir__ = on_use(__name__, _HOMES)

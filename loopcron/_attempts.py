@@ -80,7 +80,7 @@ class LiveRun:
             self.obeyed += 1
             delay = math.ceil(outcome.retry_after_seconds * 1000)
         elif retry is not None and self.tries < retry.attempts and retry.covers(outcome.status, outcome.blame):
-            delay = retry.delay_ms(self.tries)
+            delay = retry.delay_ms(self.tries, self.key or f"{self.job}@{self.slot}")
             self.tries += 1
         else:
             return None

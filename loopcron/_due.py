@@ -11,25 +11,29 @@ from typing import NamedTuple
 from loopcron._errors import ScheduleError
 from loopcron._instants import HOUR_MS, iso
 from loopcron._outcomes import Missed, Reason
-from loopcron._policies import CATCH_UP_TABLE, Lateness, Policy, Verdict
+from loopcron._policies import Policy
 from loopcron._schedules import MsSchedule
+from loopcron._tables import CATCH_UP_TABLE, Lateness, Verdict
 
 
 class Due(NamedTuple):
     """What to do with the slots that are due."""
 
     runs: bool
-    """Whether the newest one runs; else it is among the missed."""
-    newest: int
+    """Whether one of them runs now; else all are among the missed."""
+    slot: int
+    """The one that runs, or the newest."""
     reason: Reason
     period: int
     missed: Missed | None
     """The range of those that passed unserved; found by arithmetic, never by walking."""
     following: int | None
-    """The first slot that is not due yet."""
+    """The first slot that this does not settle: not due yet, or to be caught up after the one that runs."""
+    due: int
+    """When that is due; 0 if there is none."""
 
 
-def settle_due(schedule: MsSchedule, policy: Policy, slot: int, now: int, added: int) -> Due:
+def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: int, added: int) -> Due:
     """
     Decide about all slots from *slot*, the first unserved one, which is due, to *now*.
 
@@ -37,20 +41,43 @@ def settle_due(schedule: MsSchedule, policy: Policy, slot: int, now: int, added:
         ScheduleError: The schedule contradicts itself.
         Exception: Whatever a user's schedule raises.
     """
-    newest = slot
-    passed: int | None = None
-    following = schedule.next_ms(slot)
-    if following is not None and following <= now:
-        newest, passed, following = _newest(schedule, slot, following, now)
-    period = HOUR_MS if following is None else following - newest
-    runs, reason = _judge(policy, newest, now, period, added)
-    last = passed if runs else newest
+    newest, before, after = _due_slots(schedule, policy, job, slot, now)
+    period = HOUR_MS if after is None else after - newest
+    reason: Reason
+    if policy.run_on_start and newest <= added:
+        runs, reason = True, "start"
+    else:
+        lateness = policy.lateness(now - due_at(schedule, policy, job, newest), period)
+        runs = CATCH_UP_TABLE[policy.catch_up, lateness] is Verdict.RUN
+        reason = "schedule" if lateness is Lateness.IN_GRACE else "catch_up"
+    last = before if runs else newest
+    if runs and CATCH_UP_TABLE[policy.catch_up, Lateness.OLDER] is Verdict.RUN:
+        passed = newest if reason == "catch_up" else before
+        oldest, over = _backlog(schedule, policy, job, slot, passed, now)
+        if oldest is not None and oldest < newest:
+            newest, last, after, reason = oldest, over, schedule.next_ms(oldest), "catch_up"
+            period = HOUR_MS if after is None else after - oldest
     missed = None if last is None else Missed(slot, last, schedule.count(slot, last))
-    return Due(runs, newest, reason, period, missed, following)
+    return Due(runs, newest, reason, period, missed, after, due_at(schedule, policy, job, after))
 
 
-def _newest(schedule: MsSchedule, first: int, second: int, now: int) -> tuple[int, int, int | None]:
-    """Return the newest due slot, the one before it and the one after it, given the first two, which are due."""
+def due_at(schedule: MsSchedule, policy: Policy, job: str, slot: int | None) -> int:
+    """Return when the slot is due: at its instant, or later by its jitter; 0 if there is none."""
+    if slot is None:
+        return 0
+    if not policy.jitter:
+        return slot
+    following = schedule.next_ms(slot)
+    return slot + policy.jitter_ms(job, slot, None if following is None else following - slot)
+
+
+def _due_slots(
+    schedule: MsSchedule, policy: Policy, job: str, first: int, now: int
+) -> tuple[int, int | None, int | None]:
+    """Return the newest due slot, the one before it if that is due too, and the first that is not due."""
+    second = schedule.next_ms(first)
+    if second is None or second > now:
+        return first, None, second
     newest = schedule.latest_ms(now)
     if newest is None or newest < second:
         shown = None if newest is None else iso(newest)
@@ -58,16 +85,33 @@ def _newest(schedule: MsSchedule, first: int, second: int, now: int) -> tuple[in
     following = schedule.next_ms(newest)
     if following is not None and following <= now:
         raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
-    passed = schedule.latest_ms(newest - 1)
-    if passed is None or passed < first:
-        shown = None if passed is None else iso(passed)
+    before = _before(schedule, first, newest)
+    if due_at(schedule, policy, job, newest) <= now:
+        return newest, before, following
+    # Its instant has passed, but not its jitter. That is less than the gap, so the slot before it is due.
+    return before, None if before == first else _before(schedule, first, before), newest
+
+
+def _before(schedule: MsSchedule, first: int, slot: int) -> int:
+    """Return the slot before *slot*, which is not the *first* one."""
+    before = schedule.latest_ms(slot - 1)
+    if before is None or before < first:
+        shown = None if before is None else iso(before)
         raise ScheduleError("latest_until", shown, f"contradicts next_after, which named {iso(first)}")
-    return newest, passed, following
+    return before
 
 
-def _judge(policy: Policy, newest: int, now: int, period: int, added: int) -> tuple[bool, Reason]:
-    if policy.run_on_start and newest <= added:
-        return True, "start"
-    lateness = policy.lateness(now - newest, period)
-    runs = CATCH_UP_TABLE[policy.catch_up, lateness] is Verdict.RUN
-    return runs, "schedule" if lateness is Lateness.WITHIN_GRACE else "catch_up"
+def _backlog(
+    schedule: MsSchedule, policy: Policy, job: str, first: int, last: int | None, now: int
+) -> tuple[int | None, int | None]:
+    """Return the oldest slot up to *last* to be caught up, and the newest that is passed over; None: there is none."""
+    oldest: int | None = None
+    slot = last
+    for _ in range(policy.backlog):
+        if slot is None or slot < first:
+            return oldest, None
+        lateness = policy.older_lateness(now - due_at(schedule, policy, job, slot))
+        if CATCH_UP_TABLE[policy.catch_up, lateness] is Verdict.MISS:
+            break
+        oldest, slot = slot, schedule.latest_ms(slot - 1)
+    return oldest, slot if slot is not None and slot >= first else None

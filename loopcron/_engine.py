@@ -71,6 +71,7 @@ class Engine:
         transport: Gives the transport when a run first sends.
         records: Where outcomes are kept; they outlive the engine.
         startup_delay: In ms.
+        max_running: See `Timetable`.
         stop_conditions: Asked before each claim, after each failed request, and every second while something runs;
             one that is true: stop, the server drains.
     """
@@ -84,6 +85,7 @@ class Engine:
         transport: Callable[[], Transport],
         records: dict[str, JobRecord],
         startup_delay: int,
+        max_running: int | None,
         drain: int,
         stop_conditions: Sequence[Callable[[], bool]],
     ) -> None:
@@ -96,7 +98,9 @@ class Engine:
         self.ticked = self._hands.monotonic
         """When the loop last turned, on the monotonic clock, in seconds."""
         self._looked = self._hands.wall
-        self.timetable = Timetable(self._looked, startup_delay=startup_delay, worker=os.urandom(8).hex())
+        self.timetable = Timetable(
+            self._looked, startup_delay=startup_delay, max_running=max_running, worker=os.urandom(8).hex()
+        )
         self.ledger: Final = ledger
         self.courier = Courier(ledger, self.tell, observers.notify)
         self._jobs: dict[str, Job] = {}

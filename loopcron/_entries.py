@@ -14,6 +14,7 @@ from loopcron._instants import HOUR_MS
 from loopcron._outcomes import Reason
 from loopcron._policies import Policy
 from loopcron._schedules import MsSchedule, Schedule
+from loopcron._tables import CatchUp, Occupancy, Overlap
 
 
 class Claiming(NamedTuple):
@@ -25,6 +26,16 @@ class Claiming(NamedTuple):
     period: int
 
 
+class Waiting(NamedTuple):
+    """A slot, or a manual run, that may start once the job's live runs have ended."""
+
+    slot: int
+    reason: Reason
+    period: int
+    key: str | None
+    """Of a manual run."""
+
+
 class JobFacts(NamedTuple):
     """What is known of a job at this moment, for health and snapshots."""
 
@@ -33,6 +44,10 @@ class JobFacts(NamedTuple):
     """The next slot, or the oldest that is due and unserved."""
     oldest: int | None
     """The oldest slot that is due and has no outcome, be it waiting, claimed or running."""
+    skippable: int | None
+    """The slot that would be skipped if somebody asked for it."""
+    skips: int | None
+    """The slot that somebody asked to skip and that has not come yet."""
     period: int
     paused: bool
     parked: str | None
@@ -63,7 +78,12 @@ class Entry:
     registering: bool = True
     removed: bool = False
     slot: int | None = None
-    """The first slot that has no outcome yet and is not being run; None before registration and after the last."""
+    """The first slot that has no outcome yet, is not being run and is not `waiting`; None before registration and
+    after the last."""
+    due: int = 0
+    """When that slot is due: it, or later by its jitter."""
+    skips: int | None = None
+    """The slot that somebody asked to skip; it counts for nothing once `slot` has moved on."""
     used: int | None = None
     """The newest slot that was handed out or passed, or the correction after which slots count; None: none yet."""
     watermark: int | None = None
@@ -75,6 +95,10 @@ class Entry:
     armed: int | None = None
     """The instant in whose bucket of the agenda the job stands."""
     claiming: Claiming | None = None
+    waiting: Waiting | None = None
+    """What waits for the job's live runs to end; it comes before `slot`."""
+    is_limited: bool = False
+    """Whether its slot was due and found no place below the limit of all jobs."""
     runs: dict[int, LiveRun] | None = None
     """Made on the first run: an idle job carries no dict."""
     stuck: int = 0
@@ -83,6 +107,29 @@ class Entry:
     parked: str | None = None
     retry_at: int | None = None
     """When a parked job, or a registration that failed, is tried again."""
+
+    @property
+    def skippable(self) -> int | None:
+        """The slot that would be skipped if somebody asked for it; while the job is paused all are."""
+        return None if self.paused else self.slot
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """What of the job is alive, in the words the overlap table is indexed by."""
+        if self.waiting is not None:
+            return Occupancy.FULL
+        alive = len(self.runs or ()) + (self.claiming is not None)
+        if not alive:
+            return Occupancy.FREE
+        full = self.policy.overlap is Overlap.ALLOW and alive >= self.policy.places
+        return Occupancy.FULL if full else Occupancy.BUSY
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether slots are caught up one after the other, so that the job's later slots wait."""
+        if not self.runs or self.policy.catch_up is not CatchUp.ALL:
+            return False
+        return any(run.reason == "catch_up" for run in self.runs.values())
 
     def period(self, slot: int | None) -> int:
         """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""
@@ -100,6 +147,8 @@ class Entry:
         open_slots = [run.slot for run in runs if run.key is None]
         if self.claiming is not None:
             open_slots.append(self.claiming.slot)
+        if self.waiting is not None and self.waiting.key is None:
+            open_slots.append(self.waiting.slot)
         if self.slot is not None:
             open_slots.append(self.slot)
         oldest = min(open_slots, default=None)
@@ -107,10 +156,12 @@ class Entry:
             added=self.added,
             slot=self.slot,
             oldest=oldest,
+            skippable=self.skippable,
+            skips=self.slot if self.slot == self.skips else None,
             period=self.period(oldest),
             paused=self.paused,
             parked=self.parked or self._unregistered(),
-            ended=not (open_slots or runs or self.registering),
+            ended=not (open_slots or runs or self.waiting or self.registering),
             failures=self.failures,
             stuck=self.stuck,
             runs=runs,

@@ -99,6 +99,12 @@ class Resumed(NamedTuple):
     job: str
 
 
+class SkipAsked(NamedTuple):
+    """Somebody wants the job's next slot not to run."""
+
+    job: str
+
+
 class Triggered(NamedTuple):
     """Somebody wants a job to run now."""
 
@@ -141,7 +147,19 @@ class Stopping(NamedTuple):
     drain_ms: int
 
 
-Fact = Added | Removed | Paused | Resumed | Triggered | Registered | Answered | AttemptEnded | Stepped | Stopping
+Fact = (
+    Added
+    | Removed
+    | Paused
+    | Resumed
+    | SkipAsked
+    | Triggered
+    | Registered
+    | Answered
+    | AttemptEnded
+    | Stepped
+    | Stopping
+)
 
 
 # --- actions: what the timetable asks for, besides Register, Claim and Finish
@@ -161,7 +179,7 @@ class Start(NamedTuple):
     """Of a manual run; None: it follows from job and slot."""
 
 
-CancelledBy = Literal["timeout", "shutdown", "remove"]
+CancelledBy = Literal["timeout", "shutdown", "replace", "remove"]
 
 
 class Cancel(NamedTuple):

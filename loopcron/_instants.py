@@ -12,6 +12,7 @@ from typing import Final
 from loopcron._errors import ConfigError
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ZERO: Final = timedelta(0)
 MILLISECOND: Final = timedelta(milliseconds=1)
 SECOND_MS: Final = 1_000
 HOUR_MS: Final = 3_600_000

@@ -11,8 +11,9 @@ from typing import Any, Final, TypedDict, Unpack, final
 from loopcron._errors import ConfigError, TransportError
 from loopcron._http import Request, Response, Token, encode_json, header_pairs
 from loopcron._outcomes import Busy, Failed, Outcome, Run, Skipped, Succeeded
-from loopcron._policies import CatchUp, Overlap, Policy, Retry
+from loopcron._policies import Policy, Retry
 from loopcron._schedules import Schedule, checked_schedule
+from loopcron._tables import CatchUp, Overlap
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RETRY_AFTER_STATUSES: Final = frozenset({425, 429, 503})
@@ -26,11 +27,14 @@ class PolicyFields(TypedDict, total=False):
     """The fields of `Policy`, as the keywords that every job takes."""
 
     overlap: Overlap | str
+    max_running: int | None
     catch_up: CatchUp | str
+    catch_up_max: int | None
     catch_up_within: timedelta
     misfire_grace: timedelta
     timeout: timedelta | None
     retry: Retry | None
+    jitter: timedelta
     run_on_start: bool
 
 

@@ -149,7 +149,7 @@ def _settled(event: e.Settled) -> _Line:
             text = "%s %s timed out after %.3f s (%s in a row)"
             return logging.WARNING, text, (name, slot, outcome.after_seconds, event.failures), None
         case Skipped():
-            level = logging.INFO if outcome.reason in ("paused", "removed") else logging.WARNING
+            level = logging.INFO if outcome.reason in ("paused", "removed", "skip_next") else logging.WARNING
             return level, "%s %s skipped: %s%s", (name, slot, outcome.reason, _range(outcome)), None
         case Missed():
             return logging.WARNING, "%s %s missed%s", (name, slot, _range(outcome)), None

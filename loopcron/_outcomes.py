@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Blame = Literal["job", "endpoint", "transport", "ledger", "internal"]
 Reason = Literal["schedule", "catch_up", "start", "manual"]
 """Why a run exists: its slot came; its slot had passed; the scheduler started; somebody asked for it."""
-SkipReason = Literal["overlap", "paused", "ledger", "no_address", "removed"]
-InterruptedBy = Literal["shutdown", "remove"]
+SkipReason = Literal["overlap", "paused", "limit", "skip_next", "ledger", "no_address", "removed"]
+InterruptedBy = Literal["shutdown", "replace", "remove"]
 
 TEXT_LIMIT: Final = 300
 LONGEST_WAIT_SECONDS: Final = 1e9

@@ -1,13 +1,13 @@
 """
-What a job wants when the timetable meets trouble, and the tables that decide it.
+What a job wants when the timetable meets trouble; what follows from it is looked up in ``_tables``.
 
-Every rule that is a choice stands here as data, indexed by (policy, state), so that the documentation can be
-rendered from what the code runs on. Nothing here knows slots, runs or "now".
+Nothing here knows slots, runs or "now".
 """
 
 from __future__ import annotations
 
 import sys
+import zlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -15,67 +15,20 @@ from functools import partial
 from typing import Final
 
 from loopcron._errors import ConfigError
-from loopcron._instants import HOUR_MS, SECOND_MS, span_ms
-
-
-class Overlap(StrEnum):
-    """What becomes of a slot that is due while a run of the same job is alive."""
-
-    SKIP = "skip"
-    """The slot ends as ``Skipped("overlap")``."""
-    ALLOW = "allow"
-    """The slot runs beside the others."""
-
-
-class CatchUp(StrEnum):
-    """What becomes of the slots that passed unserved: while the process was down, asleep or late."""
-
-    SKIP = "skip"
-    """None of them runs."""
-    LATEST = "latest"
-    """The newest due slot runs, however late within ``catch_up_within``, if nothing ran within the grace."""
-
-
-class Verdict(StrEnum):
-    """What the tables answer."""
-
-    RUN = "run"
-    SKIP = "skip"
-    MISS = "miss"
-
-
-OVERLAP_TABLE: Final = {
-    # (policy, is a run of the job alive?)
-    (Overlap.SKIP, False): Verdict.RUN,
-    (Overlap.SKIP, True): Verdict.SKIP,
-    (Overlap.ALLOW, False): Verdict.RUN,
-    (Overlap.ALLOW, True): Verdict.RUN,
-}
-
-
-class Lateness(StrEnum):
-    """How late the newest due slot is, in the words the catch-up table is indexed by."""
-
-    WITHIN_GRACE = "within misfire_grace"
-    WITHIN_CATCH_UP = "within catch_up_within"
-    BEYOND = "beyond both"
-
-
-CATCH_UP_TABLE: Final = {
-    (CatchUp.SKIP, Lateness.WITHIN_GRACE): Verdict.RUN,
-    (CatchUp.SKIP, Lateness.WITHIN_CATCH_UP): Verdict.MISS,
-    (CatchUp.SKIP, Lateness.BEYOND): Verdict.MISS,
-    (CatchUp.LATEST, Lateness.WITHIN_GRACE): Verdict.RUN,
-    (CatchUp.LATEST, Lateness.WITHIN_CATCH_UP): Verdict.RUN,
-    (CatchUp.LATEST, Lateness.BEYOND): Verdict.MISS,
-}
-
+from loopcron._instants import HOUR_MS, MILLISECOND, SECOND_MS, ZERO, span_ms
+from loopcron._tables import CatchUp, Lateness, Overlap
 
 BLAMES: Final = ("job", "endpoint", "transport")
 REFUSED_BACKOFF: Final = (50, 5_000)
 """First and longest wait, in ms, before an attempt whose request provably never started is repeated."""
 EARLY_MS: Final = 10_000
 """For how long after the start an address that is not known counts as one that is not known yet."""
+ALLOWED: Final = 10
+"""How many runs of a job may be alive with overlap allow: a job that hangs must not fill the process."""
+CAUGHT_UP: Final = 10
+"""How many passed slots are caught up with catch_up all: a week of downtime must not become a week of runs."""
+MOST: Final = 1_000
+"""The highest limit that can be set: what asks for more means something else, and walking back over it takes long."""
 RETRY_AFTER_LIMIT: Final = 3
 """How often one run obeys ``Retry-After``: an endpoint that always sends it must not keep a run going for ever."""
 
@@ -99,12 +52,16 @@ class Retry:
     """The longest wait; not shorter than *backoff*."""
     on: frozenset[int | str] = frozenset({"transport", 500, 502, 503, 504})
     """HTTP statuses, and the blames ``job``, ``endpoint``, ``transport`` that stand for all their failures."""
+    jitter: timedelta = timedelta(0)
+    """Added to each wait: a hash of job, slot and attempt, from 0 to below this; so that many jobs do not come back
+    together. The same on every replica and in every test."""
 
     def __post_init__(self) -> None:
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or not 2 <= self.attempts <= 100:
             raise ConfigError("attempts", self.attempts, "must be a whole number from 2 to 100, the first one included")
         if span_ms("backoff", self.backoff) > span_ms("longest", self.longest):
             raise ConfigError("longest", self.longest, f"must not be shorter than backoff, {self.backoff}")
+        span_ms("jitter", self.jitter, least=ZERO)
         try:
             causes = None if isinstance(self.on, str) else frozenset(self.on)
         except TypeError:
@@ -120,9 +77,10 @@ class Retry:
         """Return whether a failure with this HTTP status, if any, and this blame is repeated."""
         return blame in self.on or status in self.on
 
-    def delay_ms(self, attempt: int) -> int:
-        """Return the wait after the *attempt*-th attempt, counted from 1, in milliseconds."""
-        return doubled_ms(span_ms("backoff", self.backoff), attempt, span_ms("longest", self.longest))
+    def delay_ms(self, attempt: int, key: str) -> int:
+        """Return the wait after the *attempt*-th attempt, counted from 1, of the run with this key, in milliseconds."""
+        wait = doubled_ms(span_ms("backoff", self.backoff), attempt, span_ms("longest", self.longest))
+        return wait + spread_ms(f"{key}#{attempt}", self.jitter // MILLISECOND)
 
 
 def _is_cause(cause: object) -> bool:
@@ -135,6 +93,16 @@ def _is_cause(cause: object) -> bool:
 def doubled_ms(first: int, step: int, longest: int) -> int:
     """Return *first* doubled (*step* - 1) times, at most *longest*; the exponent is capped so no huge int is made."""
     return min(longest, first << min(step - 1, 40))
+
+
+def spread_ms(key: str, below: int) -> int:
+    """
+    Return a number of ms from 0 to under *below*, 0 if that is 0: a hash of *key*, so the same in every process.
+
+    CRC-32, because it is in every Python, equal everywhere, and spreads the keys that differ in a digit; nobody
+    gains by guessing it.
+    """
+    return zlib.crc32(key.encode()) * below >> 32
 
 
 class _Default(StrEnum):
@@ -156,8 +124,12 @@ class Policy:
 
     overlap: Overlap = Overlap.SKIP
     """What to do when a slot is due while a run of the job is alive."""
+    max_running: int | None = None
+    """With overlap allow: how many runs may be alive at once, 1 to 1,000. Default: 10."""
     catch_up: CatchUp = CatchUp.LATEST
     """What to do with slots that passed unserved."""
+    catch_up_max: int | None = None
+    """With catch_up all: how many of them run, the newest ones, 1 to 1,000. Default: 10."""
     catch_up_within: timedelta = timedelta(hours=24)
     """How late a slot may be and still be caught up, inclusive."""
     misfire_grace: timedelta | _Default = BY_PERIOD
@@ -166,6 +138,10 @@ class Policy:
     """How long a run may take over all its attempts. Default: one period, between 1 s and 5 min. None: for ever."""
     retry: Retry | None = None
     """When a failed attempt is repeated; such a run must also end before the next slot."""
+    jitter: timedelta = timedelta(0)
+    """How much later than its slot a run may start, so that many jobs on one instant do not start together: a hash of
+    job and slot, from 0 to below this and below the gap to the next slot, the same on every replica. The slot stays
+    where it is; lateness counts from slot + jitter."""
     run_on_start: bool = False
     """Whether the newest slot at or before the start is due once the start-up delay is over, however late,
     unless the ledger says that it was served."""
@@ -178,9 +154,12 @@ class Policy:
         _choice(self, "overlap", Overlap)
         _choice(self, "catch_up", CatchUp)
         put = partial(object.__setattr__, self)
-        put("_within_ms", span_ms("catch_up_within", self.catch_up_within, least=timedelta(0)))
+        _limit("max_running", self.max_running, self.overlap is Overlap.ALLOW, "overlap='allow'")
+        _limit("catch_up_max", self.catch_up_max, self.catch_up is CatchUp.ALL, "catch_up='all'")
+        put("_within_ms", span_ms("catch_up_within", self.catch_up_within, least=ZERO))
+        span_ms("jitter", self.jitter, least=ZERO)
         if self.misfire_grace is not BY_PERIOD:
-            put("_grace_ms", span_ms("misfire_grace", self.misfire_grace, least=timedelta(0)))
+            put("_grace_ms", span_ms("misfire_grace", self.misfire_grace, least=ZERO))
         if self.timeout is not BY_PERIOD and self.timeout is not None:
             put("_timeout_ms", span_ms("timeout", self.timeout))
         if self.retry is not None and not isinstance(self.retry, Retry):
@@ -198,11 +177,42 @@ class Policy:
             return max(SECOND_MS, min(period_ms, 300 * SECOND_MS))
         return self._timeout_ms
 
+    def jitter_ms(self, job: str, slot: int, gap_ms: int | None) -> int:
+        """Return how many ms after this slot of this job its run is due, given the gap to the next slot, if any."""
+        most = self.jitter // MILLISECOND
+        return spread_ms(f"{job}@{slot}", most if gap_ms is None else min(most, gap_ms))
+
     def lateness(self, late_ms: int, period_ms: int) -> Lateness:
         """Return the row of the catch-up table for a newest due slot that is *late_ms* late."""
         if late_ms <= self.grace_ms(period_ms):
-            return Lateness.WITHIN_GRACE
-        return Lateness.WITHIN_CATCH_UP if late_ms <= self._within_ms else Lateness.BEYOND
+            return Lateness.IN_GRACE
+        return Lateness.PASSED if late_ms <= self._within_ms else Lateness.BEYOND
+
+    def older_lateness(self, late_ms: int) -> Lateness:
+        """Return the row of the catch-up table for a due slot that is not the newest."""
+        return Lateness.OLDER if late_ms <= self._within_ms else Lateness.BEYOND
+
+    @property
+    def places(self) -> int:
+        """With overlap allow: how many runs of the job may be alive at once."""
+        return ALLOWED if self.max_running is None else self.max_running
+
+    @property
+    def backlog(self) -> int:
+        """How many passed slots are caught up one after the other."""
+        return CAUGHT_UP if self.catch_up_max is None else self.catch_up_max
+
+
+def checked_limit(field: str, value: object) -> None:
+    """Raise ``ConfigError`` unless *value* is None or a whole number from 1 to 1,000."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST):
+        raise ConfigError(field, value, f"must be a whole number from 1 to {MOST}")
+
+
+def _limit(field: str, value: int | None, has_use: bool, use: str) -> None:
+    checked_limit(field, value)
+    if value is not None and not has_use:
+        raise ConfigError(field, value, f"means something with {use} only; leave it out, or set that too")
 
 
 def _choice(policy: Policy, field: str, kind: type[StrEnum]) -> None:

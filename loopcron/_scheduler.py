@@ -6,9 +6,9 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack, final
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack, final
 
 from loopcron._clock import SystemClock
 from loopcron._errors import (
@@ -24,11 +24,12 @@ from loopcron._events import (
     Resumed,
     SchedulerDisabled,
     SchedulerStarted,
+    SkipAsked,
 )
-from loopcron._instants import span_ms, to_ms
+from loopcron._instants import ZERO, from_ms, span_ms, to_ms
 from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
 from loopcron._observe import LoggingObserver, Observers
-from loopcron._policies import Policy
+from loopcron._policies import Policy, checked_limit
 from loopcron._schedules import Schedule, checked_schedule
 from loopcron._status import Health, JobRecord, Reading, Snapshot, read_health, take_snapshot
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from loopcron._protocols import Clock, Job, Ledger, Observer, Transport
 
 _F = TypeVar("_F", bound=Function)
-
-ZERO: Final = timedelta(0)
 
 
 @final
@@ -61,6 +60,9 @@ class Scheduler:
         observers: Told of every event, after the log.
         drain: How long runs may go on when the scheduler is left; from 0. What still runs then is cancelled.
         startup_delay: For how long after the start nothing runs; slots of that time run then, being late.
+        max_running: How many runs of all jobs may be alive at once, 1 to 1,000; further slots wait for a place, first
+            come first served, and those that pass meanwhile end as ``Skipped("limit")``. What `trigger` asks for does
+            not wait. None: any number.
         enabled: False starts nothing, and says so: for development and CI.
 
     Raises:
@@ -76,6 +78,7 @@ class Scheduler:
         observers: Sequence[Observer] = (),
         drain: timedelta = timedelta(seconds=10),
         startup_delay: timedelta = ZERO,
+        max_running: int | None = None,
         enabled: bool = True,
     ) -> None:
         self._ledger = _having("ledger", ledger, "register", "claim", "finish")
@@ -88,6 +91,8 @@ class Scheduler:
         self._observers = tuple(observers)
         self._drain = span_ms("drain", drain, least=ZERO)
         self._startup_delay = span_ms("startup_delay", startup_delay, least=ZERO)
+        checked_limit("max_running", max_running)
+        self._max_running = max_running
         if not isinstance(enabled, bool):
             raise ConfigError("enabled", enabled, "must be True or False")
         self._enabled = enabled
@@ -186,6 +191,24 @@ class Scheduler:
         self._paused.discard(name)
         if self._engine is not None:
             self._engine.tell(Resumed(name))
+
+    def skip_next(self, name: str) -> datetime | None:
+        """
+        Let the job's next slot end as ``Skipped("skip_next")``; asking again before it has come changes nothing.
+
+        Returns:
+            The slot, in UTC; None if nothing is skipped: the job is paused, has ended, or is not registered.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            SchedulerClosedError: The scheduler does not run.
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._known(name)
+        engine = self._running_engine()
+        facts = engine.timetable.facts(name)
+        engine.tell(SkipAsked(name))
+        return None if facts is None or facts.skippable is None else from_ms(facts.skippable)
 
     def trigger(self, name: str) -> Trigger:
         """
@@ -369,6 +392,7 @@ class Scheduler:
             transport=self._find_transport,
             records=self._records,
             startup_delay=self._startup_delay,
+            max_running=self._max_running,
             drain=self._drain,
             stop_conditions=self._stop_conditions,
         )

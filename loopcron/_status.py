@@ -119,6 +119,8 @@ class JobSnapshot:
     schedule: str
     paused: bool
     next_slot_at: datetime | None
+    skips_slot_at: datetime | None
+    """The slot that `Scheduler.skip_next` was asked to skip, until it has come."""
     runs: tuple[RunSnapshot, ...]
     history: tuple[Settled, ...]
     """The newest outcomes, oldest first, at most 20."""
@@ -252,12 +254,12 @@ def _job_snapshot(name: str, facts: JobFacts | None, reading: Reading, schedule:
     record = reading.records.get(name)
     history: Sequence[Settled] = () if record is None else record.ring
     if facts is None:
-        return JobSnapshot(name, schedule, False, None, (), tuple(history))
+        return JobSnapshot(name, schedule, False, None, None, (), tuple(history))
     runs = tuple(
         RunSnapshot(from_ms(run.slot), run.attempt, run.reason, from_ms(run.started), _at(run.deadline))
         for run in facts.runs
     )
-    return JobSnapshot(name, schedule, facts.paused, _at(facts.slot), runs, tuple(history))
+    return JobSnapshot(name, schedule, facts.paused, _at(facts.slot), _at(facts.skips), runs, tuple(history))
 
 
 def _at(instant: int | None) -> datetime | None:

@@ -2,12 +2,13 @@
 The timetable: a pure, synchronous, deterministic planner.
 
 It is told facts and the time, and answers with actions. It never awaits, logs, draws a random number or asks for
-now: all of that is the scheduler's. Choices of policy are looked up in the tables of ``_policies``; what concerns
-one run alone is in ``_attempts``.
+now: all of that is the scheduler's. Choices of policy are looked up in ``_tables``; which of the due slots runs is
+found in ``_due``, and what becomes of a run that has begun is in ``_live`` and ``_attempts``.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -15,24 +16,14 @@ from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
-from loopcron._attempts import LiveRun
-from loopcron._due import settle_due
-from loopcron._entries import Claiming, Entry, JobFacts
+from loopcron._due import due_at, settle_due
+from loopcron._entries import Claiming, Entry, JobFacts, Waiting
 from loopcron._instants import SECOND_MS
-from loopcron._outcomes import (
-    Failed,
-    Interrupted,
-    Missed,
-    Outcome,
-    Reason,
-    Skipped,
-    Succeeded,
-    Taken,
-    TimedOut,
-    error_text,
-)
-from loopcron._policies import EARLY_MS, OVERLAP_TABLE, Verdict, doubled_ms
+from loopcron._live import LiveRuns
+from loopcron._outcomes import Interrupted, Missed, Outcome, Reason, Skipped, SkipReason, Taken, error_text
+from loopcron._policies import doubled_ms
 from loopcron._schedules import Every, MsSchedule, Schedule, in_ms
+from loopcron._tables import OVERLAP_TABLE, Overlap, Verdict
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
@@ -40,6 +31,7 @@ PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
 _in_order = attrgetter("slot", "job")
+_by_slot = attrgetter("due", "name")
 
 
 @final
@@ -62,21 +54,20 @@ class Timetable:
     Args:
         now: The start, in ms from the epoch.
         startup_delay: For how many ms nothing is claimed.
+        max_running: How many runs of all jobs together may be alive before slots wait for a place; None: any number.
         worker: The prefix of claim ids; unique per start of a scheduler.
     """
 
-    def __init__(self, now: int, *, startup_delay: int = 0, worker: str = "") -> None:
-        self._now = now
-        self._release = now + startup_delay
+    def __init__(self, now: int, *, startup_delay: int = 0, max_running: int | None = None, worker: str = "") -> None:
+        self._live = LiveRuns(now, now + startup_delay)
+        self._max_running = max_running
         self._worker = worker
         self._jobs: dict[str, Entry] = {}
         self._claiming: dict[str, Entry] = {}
-        self._running: dict[int, Entry] = {}
-        self._stuck: dict[int, Entry] = {}
+        self._line: OrderedDict[Entry, None] = OrderedDict()
+        """Who waits for a place below the limit, first come first served. Leaving it is cheap anywhere; the front of a
+        plain dict is not, once many have left there."""
         self._agenda: Agenda[Entry] = Agenda()
-        self._serial = 0
-        self._out: list[e.Action] = []
-        self._stopping = False
         self._drain_at: int | None = None
 
     def handle(self, fact: e.Fact, now: int) -> None:
@@ -86,9 +77,9 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if type(fact) is e.Stepped:
-            self._now = now
-        self._advance(now)
+        if type(fact) is not e.Stepped and now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         self._HANDLERS[type(fact)](self, fact)
 
     def poll(self, now: int) -> tuple[e.Action, ...]:
@@ -104,27 +95,35 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before: a bug in the caller.
         """
-        self._advance(now)
+        if now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
-        for job in self._agenda.take(now, CHUNK):
+        jobs = self._agenda.take(now, CHUNK)
+        if self._max_running is not None:
+            jobs.sort(key=_by_slot)  # who gets one of few places must not hang on the order of a bucket
+        for job in jobs:
             self._look(job)
-        actions = self._out
+        while self._line and self._has_room:
+            job, _ = self._line.popitem(last=False)
+            self._look(job)
+        actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        first = self._agenda.first
+        first = self._agenda.first()
         if first is not None and first <= now:
             actions.append(e.More("", now))
         if not actions:
             return ()
-        self._out = []
+        self._live.out = []
         return tuple(actions)
 
     def next_wakeup(self) -> int | None:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
-        if self._out:
-            return self._now
-        first = self._agenda.first
+        if self._live.out or (self._line and self._has_room):
+            return self._live.now
+        first = self._agenda.first()
         if self._drain_at is None:
             return first
         return self._drain_at if first is None else min(first, self._drain_at)
@@ -132,7 +131,7 @@ class Timetable:
     @property
     def is_over(self) -> bool:
         """Whether no run is alive and no action waits; claims may still be open."""
-        return not (self._running or self._out)
+        return not (self._live or self._live.out)
 
     def facts(self, name: str) -> JobFacts | None:
         """Return what is known of the job; None if it is not in the timetable."""
@@ -142,8 +141,8 @@ class Timetable:
     # --- facts
 
     def _added(self, fact: e.Added) -> None:
-        schedule = _bound(fact.schedule, self._now)
-        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._now, fact.paused)
+        schedule = _bound(fact.schedule, self._live.now)
+        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._live.now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
@@ -152,13 +151,13 @@ class Timetable:
         for position, name in enumerate(fact.jobs):
             watermark = None if fact.watermarks is None else fact.watermarks[position]
             job = self._jobs.get(name)
-            if job is None or not job.registering or self._stopping:
+            if job is None or not job.registering or self._live.stopping:
                 continue  # removed meanwhile, or added anew and answered already; or too late to have slots
             if job.asked_before:
                 self._register_again(job)
             elif watermark is None:
                 job.faults += 1
-                job.retry_at = self._now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
+                job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             else:
                 self._guarded(job, partial(self._open, watermark=watermark))
             self._arm(job)
@@ -167,35 +166,43 @@ class Timetable:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
+        self._leave_line(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
-        self._agenda.drop(job)
-        for run in list((job.runs or {}).values()):
-            self._cancel(job, run, "remove")
+        self._live.cancel(job, "remove")
         self._arm(job)
 
     def _paused(self, fact: e.Paused) -> None:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
+            if job.waiting is None or job.waiting.key is None:  # a manual run goes on waiting
+                self._leave_line(job, Skipped("paused"))
             job.paused = True
-            self._out.append(e.JobPaused(job.name, self._now))
+            self._live.out.append(e.JobPaused(job.name, self._live.now))
 
     def _resumed(self, fact: e.Resumed) -> None:
         job = self._jobs[fact.job]
         if job.paused:
             self._close(job)
             job.paused = False
-            self._out.append(e.JobResumed(job.name, self._now))
+            self._live.out.append(e.JobResumed(job.name, self._live.now))
             self._arm(job)
 
-    def _triggered(self, fact: e.Triggered) -> None:
+    def _skip_asked(self, fact: e.SkipAsked) -> None:
         job = self._jobs[fact.job]
-        if OVERLAP_TABLE[job.policy.overlap, bool(job.runs or job.claiming)] is Verdict.SKIP:
-            self._settle(job, self._now, Skipped("overlap"), "manual", key=fact.key)
+        job.skips = job.skippable
+
+    def _triggered(self, fact: e.Triggered) -> None:
+        job, now = self._jobs[fact.job], self._live.now
+        run = Waiting(now, "manual", job.period(job.slot), fact.key)
+        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
+        if verdict is Verdict.RUN:
+            # Not subject to the limit: somebody who asks for a run wants it now.
+            self._live.begin(job, now, "manual", 0, run.period, key=fact.key)
         else:
-            self._begin(job, self._now, "manual", 0, job.period(job.slot), key=fact.key)
-            self._arm(job)
+            self._give_way(job, verdict, run)
+        self._arm(job)
 
     def _answered(self, fact: e.Answered) -> None:
         for position, claim in enumerate(fact.claims):
@@ -208,59 +215,47 @@ class Timetable:
                 self._won(job, claiming, answer.fence)
             else:
                 outcome = Skipped("ledger") if answer is None else Taken()
-                self._settle(job, claim.slot, outcome, claiming.reason)
+                self._live.settle(job, claim.slot, outcome, claiming.reason)
                 if answer is not None:
                     job.watermark = answer.watermark
-            if job.corrected is not None and not (job.removed or self._stopping):
+            if job.corrected is not None and not (job.registering or job.removed or self._live.stopping):
                 self._register_again(job)
             self._arm(job)
 
     def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
         job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
-        if job.removed or self._stopping:
-            outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
-            self._settle(job, claiming.slot, outcome, claiming.reason, fence=fence)
-            self._out.append(e.Finish(job.name, claiming.slot, fence, outcome))
+        outcome: Outcome
+        if job.removed:
+            outcome = Skipped("removed")
+        elif self._live.stopping:
+            outcome = Interrupted("shutdown")
+        elif job.waiting is not None and job.policy.overlap is Overlap.REPLACE:
+            outcome = Interrupted("replace")
         else:
-            self._begin(job, claiming.slot, claiming.reason, fence, claiming.period)
+            self._live.begin(job, claiming.slot, claiming.reason, fence, claiming.period)
+            return
+        self._live.settle(job, claiming.slot, outcome, claiming.reason, fence=fence)
+        self._live.out.append(e.Finish(job.name, claiming.slot, fence, outcome))
 
     def _attempt_ended(self, fact: e.AttemptEnded) -> None:
-        job = self._running.get(fact.run_id)
-        if job is None:
-            job = self._stuck.pop(fact.run_id)
-            job.stuck -= 1
-            self._out.append(e.RunUnstuck(job.name, self._now, fact.run_id))
-            return
-        assert job.runs is not None  # a running job has runs
-        run = job.runs[fact.run_id]
-        outcome = run.verdict(fact.outcome, self._now, stopping=self._stopping)
-        if run.cancelled_by is None and not self._stopping:
-            early = self._now < self._release + EARLY_MS
-            delay = run.retry_delay(outcome, job.policy.retry, self._now, early=early)
-            if delay is not None:
-                run.retry_at, run.failure = self._now + delay, outcome
-                self._out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
-                self._arm(job)
-                return
-        self._end(job, run, outcome, fact.exception)
-        self._arm(job)
+        self._arm(self._live.attempt_ended(fact))
 
     def _stepped(self, fact: e.Stepped) -> None:
         # Slots are instants of the wall clock and stay; what was measured from a start moves with the clock.
-        self._release += fact.by_ms
+        self._live.release += fact.by_ms
         if self._drain_at is not None:
             self._drain_at += fact.by_ms
         # A dict, not a set: the order of a set of jobs differs from process to process, and claim ids follow from it.
-        for job in dict.fromkeys((*self._jobs.values(), *self._running.values())):
+        for job in dict.fromkeys((*self._jobs.values(), *self._live.jobs)):
             if job.retry_at is not None:
                 job.retry_at += fact.by_ms
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._arm(job)
-        event = e.ClockStepped("", self._now, fact.by_ms)
-        self._out.append(event)
-        if event.is_correction and not self._stopping:
+        event = e.ClockStepped("", self._live.now, fact.by_ms)
+        self._live.out.append(event)
+        if event.is_correction and not self._live.stopping:
             for job in self._jobs.values():
                 self._correct(job, fact.by_ms)
 
@@ -270,10 +265,16 @@ class Timetable:
 
         Those up to now that have no outcome yet still wait for theirs. A job that has not begun begins anew.
         """
-        now = self._now
+        now = self._live.now
         job.corrected = now if job.corrected is None else min(now, job.corrected)
+        if job.skips != job.slot:
+            job.skips = None  # it has come and gone, and must not count when it comes again
+        if job.waiting is not None and job.waiting.key is None:
+            self._leave_line(job, Skipped("overlap"))  # claimed later it would raise the row again
         if job.slot is not None and (job.slot > now or job.used is None):
             job.slot = None
+            job.is_limited = False
+            self._line.pop(job, None)
         if job.added > now:  # what counts from a start must not wait for the start to come again
             job.added += by
             job.schedule = _bound(job.rule, job.added)
@@ -289,65 +290,46 @@ class Timetable:
         self._guarded(job, self._register)
 
     def _stop(self, fact: e.Stopping) -> None:
-        drain_at = self._now + fact.drain_ms
-        if self._stopping:  # asked again: the drain may become shorter, never longer
+        drain_at = self._live.now + fact.drain_ms
+        if self._live.stopping:  # asked again: the drain may become shorter, never longer
             self._drain_at = None if self._drain_at is None else min(self._drain_at, drain_at)
             return
         self._drain_at = drain_at
         for job in self._jobs.values():
-            self._close(job, Missed)
-        self._stopping = True
-        for run_id, job in list(self._running.items()):
-            assert job.runs is not None
-            run = job.runs[run_id]
-            if run.retry_at is not None:
-                self._cancel(job, run, "shutdown")
+            closing = partial(Skipped, "limit") if job.is_limited else Missed
+            self._leave_line(job, Interrupted("shutdown"))
+            self._close(job, closing)
+        self._live.stopping = True
+        self._live.end_waiting()
 
     # --- looking at one job
 
-    def _advance(self, now: int) -> None:
-        if now < self._now:
-            raise ValueError(f"now went back from {self._now} to {now} without a Stepped")
-        self._now = now
+    def _gone_back(self, now: int) -> ValueError:
+        return ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
 
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
-        if job.runs:
-            for run in list(job.runs.values()):
-                self._look_at_run(job, run)
-        if not (job.removed or self._stopping) and (job.retry_at is None or job.retry_at <= self._now):
-            self._serve(job)
+        self._live.look(job)
+        if not (job.removed or self._live.stopping):
+            self._start_waiting(job)
+            if job.retry_at is None or job.retry_at <= self._live.now:
+                self._serve(job)
         self._arm(job)
-
-    def _look_at_run(self, job: Entry, run: LiveRun) -> None:
-        at = run.wakeup()
-        if at is None or at > self._now:
-            return
-        if run.cancelled_by is not None:
-            self._give_up(job, run)
-        elif run.failure is not None:  # between two attempts
-            if self._now >= run.retry_until:  # looked at too late, as after a suspend: no time is left for another one
-                self._end(job, run, run.failure)
-            else:
-                run.retry_at = run.failure = None
-                run.attempt += 1
-                self._start(run)
-        else:
-            self._cancel(job, run, "timeout")
 
     def _guarded(self, job: Entry, step: Callable[[Entry], None]) -> None:
         """Do a step that asks the job's schedule; what that raises parks this job and hurts no other."""
+        now, out = self._live.now, self._live.out
         try:
             step(job)
         except BaseException as error:  # noqa: BLE001 - a fence of design section 6: schedule and planner calls
             job.faults += 1
             wait = doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
-            job.retry_at = self._now + wait
+            job.retry_at = now + wait
             job.parked = error_text(error)
-            self._out.append(e.JobParked(job.name, self._now, job.parked, wait, error))
+            out.append(e.JobParked(job.name, now, job.parked, wait, error))
         else:
             if job.parked is not None and not job.registering:
-                self._out.append(e.JobUnparked(job.name, self._now))
+                out.append(e.JobUnparked(job.name, now))
                 job.parked = None
                 job.faults = 0
                 job.retry_at = None
@@ -357,13 +339,10 @@ class Timetable:
         if job.registering:
             if job.retry_at is not None:
                 self._guarded(job, self._register)
-        elif (
-            job.slot is not None
-            and job.slot <= self._now
-            and self._now >= self._release
-            and not (job.paused or job.claiming)
-        ):
-            self._guarded(job, self._serve_due)
+        else:
+            at = self._slot_at(job)
+            if at is not None and at <= self._live.now:
+                self._guarded(job, self._serve_due)
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
@@ -375,7 +354,7 @@ class Timetable:
         if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._out.append(e.Register(job.name, self._now, watermark, corrected=job.corrected is not None))
+        self._live.out.append(e.Register(job.name, self._live.now, watermark, corrected=job.corrected is not None))
 
     def _open(self, job: Entry, watermark: int) -> None:
         begun = job.used is not None
@@ -386,8 +365,9 @@ class Timetable:
         if job.slot is not None:
             slot = job.slot
         last = job.schedule.latest_ms(begin) if slot is None else None
+        due = due_at(job.schedule, job.policy, job.name, slot)
         # All that can fail is behind us.
-        job.slot = slot
+        job.slot, job.due = slot, due
         job.watermark = watermark
         job.used = job.corrected if begun else None
         job.corrected = None
@@ -395,26 +375,64 @@ class Timetable:
         job.faults = 0
         job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
         if slot is None and not begun:
-            self._out.append(e.JobEnded(job.name, self._now, last, served=False))
+            self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=False))
+
+    # --- serving its slots
+
+    def _slot_at(self, job: Entry) -> int | None:
+        """Return when the job's first slot is to be served; None: something else has to happen first."""
+        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
+            return None
+        if job in self._line and job.waiting is None:  # with something waiting, what stands in line is that
+            return None
+        at = max(job.due, self._live.release)
+        return at if job.retry_at is None else max(at, job.retry_at)
 
     def _serve_due(self, job: Entry) -> None:
-        """Give every due slot of *job* its outcome or its claim."""
+        """Give every due slot of *job* its outcome, its claim, or its place among those that wait."""
+        now = self._live.now
         assert job.slot is not None  # seen by the caller
-        due = settle_due(job.schedule, job.policy, job.slot, self._now, job.added)
+        if job.slot == job.skips:
+            skipped, (following, at) = job.slot, self._after(job, job.slot)
+            self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
+            self._move_on(job, skipped, following, at)
+            if following is None or at > now:
+                return
+        due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
-        job.slot, job.used = due.following, due.newest
-        if due.missed is not None:
-            self._settle(job, due.missed.last, due.missed, due.reason)
-        if due.runs and OVERLAP_TABLE[job.policy.overlap, bool(job.runs)] is Verdict.SKIP:
-            self._settle(job, due.newest, Skipped("overlap"), due.reason)
+        missed = due.missed
+        if missed is not None:
+            # What has stood in line has passed for want of a place, and says so.
+            passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
+            self._live.settle(job, missed.last, passed, due.reason)
+            job.used = missed.last
+        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
+        job.is_limited = due.runs and verdict is Verdict.RUN and not self._has_room
+        if job.is_limited:
+            job.slot = job.due = due.slot
+            self._line[job] = None
+            return
+        self._move_on(job, due.slot, due.following, due.due)
+        if due.runs and verdict is Verdict.RUN:
+            self._claim(job, due.slot, due.reason, due.period)
         elif due.runs:
-            self._serial += 1
-            claim = e.Claim(job.name, due.newest, f"{self._worker}-{self._serial}")
-            job.claiming = Claiming(claim.claim_id, due.newest, due.reason, due.period)
-            self._claiming[claim.claim_id] = job
-            self._out.append(claim)
-        if due.following is None:
-            self._out.append(e.JobEnded(job.name, self._now, due.newest, served=True))
+            self._give_way(job, verdict, Waiting(due.slot, due.reason, due.period, None))
+
+    def _after(self, job: Entry, slot: int) -> tuple[int | None, int]:
+        """Return the slot after *slot*, and when it is due."""
+        following = job.schedule.next_ms(slot)
+        return following, due_at(job.schedule, job.policy, job.name, following)
+
+    def _move_on(self, job: Entry, last: int, following: int | None, due: int) -> None:
+        job.slot, job.due, job.used = following, due, last
+        if following is None:
+            self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=True))
+
+    def _claim(self, job: Entry, slot: int, reason: Reason, period: int) -> None:
+        claim = e.Claim(job.name, slot, f"{self._worker}-{self._live.serial()}")
+        job.claiming = Claiming(claim.claim_id, slot, reason, period)
+        self._claiming[claim.claim_id] = job
+        self._live.out.append(claim)
 
     def _close(self, job: Entry, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
         """
@@ -423,115 +441,94 @@ class Timetable:
         Without an *outcome* the job goes on afterwards, so where its schedule fails nothing is settled here and the
         slots are served when it works again. With one the job is at its end, and what is known has to do.
         """
-        first = job.slot
-        if first is None or first > self._now or self._stopping:
+        first, now = job.slot, self._live.now
+        if first is None or first > now or self._live.stopping:
             return  # nothing is due; or the stop has closed what was, and later slots are not ours
-        measured: list[tuple[int, int | None, int | None]] = []
+        measured: list[tuple[int, int | None, int | None, int]] = []
 
         def measure(job: Entry) -> None:
-            last = max(first, job.schedule.latest_ms(self._now) or first)
-            measured.append((last, job.schedule.count(first, last), job.schedule.next_ms(last)))
+            last = max(first, job.schedule.latest_ms(now) or first)
+            measured.append((last, job.schedule.count(first, last), *self._after(job, last)))
 
         self._guarded(job, measure)
         if not measured and outcome is None:
             return
-        last, count, job.slot = measured[0] if measured else (first, None, None)
-        job.used = last
+        last, count, following, at = measured[0] if measured else (first, None, None, 0)
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
-        self._settle(job, last, make(first, last, count), "schedule")
-        if outcome is None and job.slot is None:
-            self._out.append(e.JobEnded(job.name, self._now, last, served=True))
+        self._live.settle(job, last, make(first, last, count), "schedule")
+        if following is None and outcome is not None:
+            job.slot = None  # removed or stopped, so that nobody needs to hear of its end
+        else:
+            self._move_on(job, last, following, at)
 
-    # --- runs
+    # --- waiting for a run to end, or for a place
 
-    def _begin(self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None) -> None:
-        now = self._now
-        timeout = job.policy.timeout_ms(period)
-        deadline = None if timeout is None else now + timeout
-        if job.policy.retry is not None and job.slot is not None:
-            # A slow ledger or a pause can have let the first unserved slot pass already.
-            following = job.slot if job.slot > now else now + job.period(now)
-            deadline = following if deadline is None else min(deadline, following)
-        self._serial += 1
-        until = now + period if deadline is None else deadline
-        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until)
-        if job.runs is None:
-            job.runs = {}
-        job.runs[run.run_id] = run
-        self._running[run.run_id] = job
-        self._start(run)
+    @property
+    def _has_room(self) -> bool:
+        return self._max_running is None or len(self._live) + len(self._claiming) < self._max_running
 
-    def _start(self, run: LiveRun) -> None:
-        self._out.append(e.RunStarted(run.job, run.slot, run.attempt, run.reason))
-        self._out.append(run.start())
+    def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
+        """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""
+        if verdict is Verdict.WAIT:
+            job.waiting = run
+        elif verdict is Verdict.REPLACE:
+            self._leave_line(job, Skipped("overlap"))
+            job.waiting = run
+            self._live.cancel(job, "replace")
+            self._start_waiting(job)
+        else:
+            reason: SkipReason = "limit" if verdict is Verdict.LIMIT else "overlap"
+            self._live.settle(job, run.slot, Skipped(reason), run.reason, key=run.key)
 
-    def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
-        if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
-            self._end(job, run, Interrupted(by))
-        elif run.cancelled_by is None:
-            run.cancelled_by = by
-            run.cancelled_at = self._now
-            self._out.append(e.Cancel(job.name, run.slot, run.run_id, by))
+    def _start_waiting(self, job: Entry) -> None:
+        """Start what waits for the end of the job's runs, if they have ended."""
+        run = job.waiting
+        if run is None or not self._is_ready(job):
+            return
+        if run.key is not None:
+            job.waiting = None
+            self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
+        elif self._has_room:
+            job.waiting = None
+            self._claim(job, run.slot, run.reason, run.period)
+        else:
+            self._line[job] = None
 
-    def _give_up(self, job: Entry, run: LiveRun) -> None:
-        self._end(job, run, run.verdict(None, self._now, stopping=self._stopping))
-        job.stuck += 1
-        self._stuck[run.run_id] = job
-        self._out.append(e.RunStuck(job.name, run.slot, run.run_id))
-        self._out.append(e.Abandon(job.name, run.slot, run.run_id))
+    def _is_ready(self, job: Entry) -> bool:
+        return not (job.runs or job.claiming or job in self._line)
 
-    def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
-        assert job.runs is not None
-        del job.runs[run.run_id]
-        del self._running[run.run_id]
-        self._settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
-        if run.key is None:
-            self._out.append(e.Finish(job.name, run.slot, run.fence, outcome))
+    def _leave_line(self, job: Entry, outcome: Outcome) -> None:
+        """Take the job out of the line; what waits for the end of a run gets *outcome*."""
+        self._line.pop(job, None)
+        job.is_limited = False
+        run, job.waiting = job.waiting, None
+        if run is not None:
+            self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
 
-    def _settle(
-        self,
-        job: Entry,
-        slot: int,
-        outcome: Outcome,
-        reason: Reason,
-        *,
-        run: LiveRun | None = None,
-        exception: BaseException | None = None,
-        fence: int = 0,
-        key: str | None = None,
-    ) -> None:
-        if isinstance(outcome, Succeeded):
-            job.failures = 0
-        elif isinstance(outcome, (Failed, TimedOut)):
-            job.failures += 1
-        attempt, started = (0, None) if run is None else (run.attempt, run.started)
-        self._out.append(
-            e.Settled(job.name, slot, outcome, reason, attempt, started, self._now, job.failures, fence, key, exception)
-        )
+    # --- the end of a look
 
     def _end_drain(self) -> None:
         self._drain_at = None
-        for run_id, job in list(self._running.items()):
-            assert job.runs is not None
-            self._cancel(job, job.runs[run_id], "shutdown")
+        for job in dict.fromkeys(self._live.jobs):
+            self._live.cancel(job, "shutdown")
             self._arm(job)
 
     def _arm(self, job: Entry) -> None:
         """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
-        if not (job.removed or self._stopping or job.claiming is not None):
-            if job.registering:
-                at = job.retry_at
-            elif job.slot is not None and not job.paused:
-                at = max(job.slot, self._release)
-                if job.retry_at is not None:
-                    at = max(at, job.retry_at)
+        if not (job.removed or self._live.stopping):
+            if job.waiting is not None and self._is_ready(job):
+                at = self._live.now
+            else:
+                at = job.retry_at if job.registering else self._slot_at(job)
         if job.runs:
             for run in job.runs.values():
                 wakeup = run.wakeup()
                 if wakeup is not None and (at is None or wakeup < at):
                     at = wakeup
-        if at is not None:
+        if at is None:
+            self._agenda.drop(job)
+        else:
             self._agenda.put(job, at)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Timetable, Any], None]]] = {
@@ -540,6 +537,7 @@ class Timetable:
         e.Removed: _removed,
         e.Paused: _paused,
         e.Resumed: _resumed,
+        e.SkipAsked: _skip_asked,
         e.Triggered: _triggered,
         e.Answered: _answered,
         e.AttemptEnded: _attempt_ended,

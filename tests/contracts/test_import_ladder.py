@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ("loopcron_starlette", "loopcron_aiohttp")
 
 LADDER = (
-    ("_errors", "_instants", "_lazy", "_policies"),
+    ("_errors", "_instants", "_lazy", "_tables", "_policies"),
     ("_cron", "_schedules", "_outcomes", "_events"),
-    ("_agenda", "_attempts", "_due", "_entries", "_timetable"),
+    ("_agenda", "_attempts", "_due", "_entries", "_live", "_timetable"),
     (
         *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),

@@ -26,8 +26,9 @@ from loopcron._jobs import (
     retry_after_seconds,
 )
 from loopcron._outcomes import Busy, Failed, Outcome, Run, Skipped, Succeeded
-from loopcron._policies import Overlap, Policy, Retry
+from loopcron._policies import Policy, Retry
 from loopcron._schedules import every
+from loopcron._tables import Overlap
 
 MINUTELY = every(minutes=1)
 OK = frozenset(range(200, 300))
@@ -93,9 +94,9 @@ def test_unknown_policy_field_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^timeuot=5: is no field of a job's policy; there are catch_up, .*timeout"):
         make_policy({"timeuot": 5})  # type: ignore[typeddict-unknown-key]
     with pytest.raises(ConfigError, match="is no field"):
-        FunctionJob("a", MINUTELY, nothing, jitter=5)  # type: ignore[call-arg]
+        FunctionJob("a", MINUTELY, nothing, misfire=5)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match="is no field"):
-        HttpJob("a", MINUTELY, "/", jitter=5)  # type: ignore[call-arg]
+        HttpJob("a", MINUTELY, "/", misfire=5)  # type: ignore[call-arg]
 
 
 def test_policy_keywords_make_the_policy() -> None:

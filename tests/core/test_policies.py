@@ -10,19 +10,8 @@ from typing import Any
 import pytest
 
 from loopcron._errors import ConfigError
-from loopcron._policies import (
-    BY_PERIOD,
-    CATCH_UP_TABLE,
-    OVERLAP_TABLE,
-    CatchUp,
-    Lateness,
-    Overlap,
-    Policy,
-    Retry,
-    Verdict,
-    doubled_ms,
-    finite_seconds,
-)
+from loopcron._policies import BY_PERIOD, Policy, Retry, doubled_ms, finite_seconds, spread_ms
+from loopcron._tables import CATCH_UP_TABLE, OVERLAP_TABLE, CatchUp, Lateness, Occupancy, Overlap, Verdict
 
 HOUR = 3_600_000
 YEARS = timedelta(days=3654)
@@ -30,31 +19,45 @@ YEARS = timedelta(days=3654)
 
 def test_tables_are_complete() -> None:
     """Every pair of policy and state has its verdict, and no other pair is in the tables."""
-    assert set(OVERLAP_TABLE) == set(itertools.product(Overlap, (False, True)))
+    assert set(OVERLAP_TABLE) == set(itertools.product(Overlap, Occupancy))
     assert set(CATCH_UP_TABLE) == set(itertools.product(CatchUp, Lateness))
     assert set(OVERLAP_TABLE.values()) | set(CATCH_UP_TABLE.values()) == set(Verdict)
 
 
 def test_tables_decide_as_designed() -> None:
-    """Overlap skips only beside a live run with skip; what is late runs within grace, or caught up within its bound."""
-    skipped = [pair for pair, verdict in OVERLAP_TABLE.items() if verdict is Verdict.SKIP]
-    assert skipped == [(Overlap.SKIP, True)]
+    """A free job always runs, a full one never does; what is late runs within grace, or caught up within its bound."""
+    assert {OVERLAP_TABLE[policy, Occupancy.FREE] for policy in Overlap} == {Verdict.RUN}
+    assert Verdict.RUN not in {OVERLAP_TABLE[policy, Occupancy.FULL] for policy in Overlap}
+    assert [OVERLAP_TABLE[policy, Occupancy.BUSY] for policy in Overlap] == ["skip", "wait", "replace", "run"]
     running = [pair for pair, verdict in CATCH_UP_TABLE.items() if verdict is Verdict.RUN]
     assert running == [
-        (CatchUp.SKIP, Lateness.WITHIN_GRACE),
-        (CatchUp.LATEST, Lateness.WITHIN_GRACE),
-        (CatchUp.LATEST, Lateness.WITHIN_CATCH_UP),
+        (CatchUp.SKIP, Lateness.IN_GRACE),
+        (CatchUp.LATEST, Lateness.IN_GRACE),
+        (CatchUp.LATEST, Lateness.PASSED),
+        (CatchUp.ALL, Lateness.IN_GRACE),
+        (CatchUp.ALL, Lateness.PASSED),
+        (CatchUp.ALL, Lateness.OLDER),
     ]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "remedy"),
     [
-        ("overlap", "queue", "must be one of skip, allow"),
-        ("overlap", None, "must be one of skip, allow"),
-        ("overlap", [], "must be one of skip, allow"),
-        ("catch_up", "all", "must be one of skip, latest"),
-        ("catch_up", True, "must be one of skip, latest"),
+        ("overlap", "wait", "must be one of skip, queue, replace, allow"),
+        ("overlap", None, "must be one of skip, queue, replace, allow"),
+        ("overlap", [], "must be one of skip, queue, replace, allow"),
+        ("catch_up", "every", "must be one of skip, latest, all"),
+        ("catch_up", True, "must be one of skip, latest, all"),
+        ("max_running", 3, "means something with overlap='allow' only"),
+        ("max_running", 0, "must be a whole number from 1 to 1000"),
+        ("max_running", 1_001, "must be a whole number from 1 to 1000"),
+        ("max_running", True, "must be a whole number from 1 to 1000"),
+        ("max_running", 2.0, "must be a whole number from 1 to 1000"),
+        ("catch_up_max", 3, "means something with catch_up='all' only"),
+        ("catch_up_max", 0, "must be a whole number from 1 to 1000"),
+        ("jitter", 30, "must be a timedelta"),
+        ("jitter", timedelta(seconds=-1), "must be between"),
+        ("jitter", timedelta(microseconds=1), "must be whole milliseconds"),
         ("catch_up_within", 60, "must be a timedelta"),
         ("catch_up_within", timedelta(seconds=-1), "must be between"),
         ("catch_up_within", YEARS, "ten years"),
@@ -108,6 +111,8 @@ def test_policy_takes_plain_strings() -> None:
         ("on", {True}, "from 300 to 599"),
         ("on", {503.0}, "from 300 to 599"),
         ("on", {"ledger"}, "one of"),
+        ("jitter", 0, "must be a timedelta"),
+        ("jitter", timedelta(seconds=-1), "must be between"),
     ],
 )
 def test_retry_refuses_bad_input(field: str, value: Any, remedy: str) -> None:
@@ -127,8 +132,59 @@ def test_retry_takes_any_set_of_causes() -> None:
 def test_retry_doubles_its_wait() -> None:
     """The wait doubles after each attempt, up to the longest, with no huge number on the way."""
     retry = Retry(100, timedelta(seconds=1), timedelta(seconds=10))
-    assert [retry.delay_ms(attempt) for attempt in (1, 2, 3, 4, 5, 99)] == [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]
+    assert [retry.delay_ms(attempt, "key") for attempt in (1, 2, 3, 4, 5, 99)] == [
+        1_000,
+        2_000,
+        4_000,
+        8_000,
+        10_000,
+        10_000,
+    ]
     assert doubled_ms(1, 10**9, 10**30) == 2**40
+
+
+def test_retry_jitter_is_added_and_the_same_everywhere() -> None:
+    """Each wait is longer by a hash of the run and the attempt, below the jitter, and the same whenever asked."""
+    retry = Retry(backoff=timedelta(seconds=1), jitter=timedelta(seconds=10))
+    waits = [retry.delay_ms(1, f"job@{slot}") for slot in range(200)]
+    assert waits == [retry.delay_ms(1, f"job@{slot}") for slot in range(200)]
+    assert all(1_000 <= wait < 11_000 for wait in waits)
+    assert len(set(waits)) > 150
+    assert retry.delay_ms(1, "job@1") - 1_000 != retry.delay_ms(2, "job@1") - 2_000
+
+
+def test_spread_covers_its_range_evenly() -> None:
+    """A thousand keys that differ in a digit fall into ten equal parts of the range, none of them half empty."""
+    parts = [0] * 10
+    for number in range(1_000):
+        parts[spread_ms(f"job@{1_772_323_200_000 + number * 900_000}", 60_000) // 6_000] += 1
+    assert min(parts) > 50
+    assert spread_ms("job", 0) == 0
+
+
+def test_policy_jitter_is_below_the_gap() -> None:
+    """A slot's jitter is below the policy's and below the gap to the next slot, where there is one."""
+    policy = Policy(jitter=timedelta(minutes=10))
+    assert all(0 <= policy.jitter_ms("job", slot, 1_000) < 1_000 for slot in range(500))
+    assert max(policy.jitter_ms("job", slot, None) for slot in range(500)) > 500_000
+    assert Policy().jitter_ms("job", 5, 1_000) == 0
+
+
+def test_places_and_backlog_have_defaults() -> None:
+    """Ten runs beside each other, ten slots caught up; both can be set."""
+    assert Policy(overlap=Overlap.ALLOW).places == 10
+    assert Policy(overlap=Overlap.ALLOW, max_running=3).places == 3
+    assert [Policy(catch_up=CatchUp.ALL, catch_up_max=most).backlog for most in (None, 1, 1_000)] == [10, 1, 1_000]
+
+
+def test_older_slots_are_judged_by_the_catch_up_bound_alone() -> None:
+    """An older due slot has no grace: it is within catch_up_within, inclusive, or beyond."""
+    policy = Policy(misfire_grace=timedelta(hours=1), catch_up_within=timedelta(seconds=2))
+    assert [policy.older_lateness(late) for late in (0, 2_000, 2_001)] == [
+        Lateness.OLDER,
+        Lateness.OLDER,
+        Lateness.BEYOND,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,10 +213,10 @@ def test_lateness_bounds_are_inclusive() -> None:
     """A slot exactly as late as the grace, or as catch_up_within, is still within it."""
     policy = Policy(misfire_grace=timedelta(seconds=1), catch_up_within=timedelta(seconds=2))
     assert [policy.lateness(late, HOUR) for late in (0, 1_000, 1_001, 2_000, 2_001)] == [
-        Lateness.WITHIN_GRACE,
-        Lateness.WITHIN_GRACE,
-        Lateness.WITHIN_CATCH_UP,
-        Lateness.WITHIN_CATCH_UP,
+        Lateness.IN_GRACE,
+        Lateness.IN_GRACE,
+        Lateness.PASSED,
+        Lateness.PASSED,
         Lateness.BEYOND,
     ]
 

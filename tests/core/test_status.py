@@ -31,6 +31,8 @@ FINE: dict[str, Any] = {
     "added": START,
     "slot": START + MINUTE,
     "oldest": START + MINUTE,
+    "skippable": START + MINUTE,
+    "skips": None,
     "period": MINUTE,
     "paused": False,
     "parked": None,

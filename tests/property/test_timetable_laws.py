@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._instants import from_ms, to_ms
-from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded
-from loopcron._policies import CatchUp, Overlap, Policy, Retry
+from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded, Taken
+from loopcron._policies import Policy, Retry
 from loopcron._schedules import COUNT_LIMIT, Schedule, at, every
+from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
 
 START = 1_772_323_207_123
@@ -135,22 +136,28 @@ class Known:
     since: int | None = None
     """After which instant its slots count; None: that is still for the ledger to say."""
     handed: list[tuple[int, int, int | None]] = field(default_factory=list)
-    """First, last and count of all that was claimed or settled since then, in that order."""
+    """First, last and count of all that was claimed since then, or settled without a claim."""
     has_begun: bool = False
     """Whether anything ever was."""
+    claimed: list[int] = field(default_factory=list)
     owed: list[int] = field(default_factory=list)
     """Claimed slots that have no outcome yet."""
 
     def hand(self, first: int, last: int, count: int | None) -> None:
-        assert not self.handed or self.handed[-1][1] < first, "no slot twice, and slots rise"
         self.handed.append((first, last, count))
         self.has_begun = True
+
+    def claim(self, slot: int) -> None:
+        assert not self.claimed or self.claimed[-1] < slot, "a slot is claimed once, and slots rise"
+        self.claimed.append(slot)
+        self.owed.append(slot)
+        self.hand(slot, slot, 1)
 
     def correct(self, now: int, by: int) -> None:
         """Let slots count anew after *now*, but for those that are still to have their first outcome."""
         newest = check_cover(self)
         self.since = min(newest, now) if self.has_begun and newest is not None else None
-        self.handed = []
+        self.handed, self.claimed = [], []
         self.is_waiting = True
         if self.added > now:
             self.added += by
@@ -205,8 +212,7 @@ class Driver:
             case e.Register():
                 self.registers.append((action, self.corrections))
             case e.Claim(job, slot):
-                self.known[job].hand(slot, slot, 1)
-                self.known[job].owed.append(slot)
+                self.known[job].claim(slot)
                 self.claims.append(action)
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
@@ -223,7 +229,7 @@ class Driver:
             case e.Settled(job, slot, outcome, key=key):
                 if action.started is not None:
                     self.answered.append((job, slot, key))
-                if key is None and is_claimed(outcome):
+                if key is None and is_claimed(action):
                     self.known[job].owed.remove(slot)
                 elif key is None:
                     self.known[job].hand(*span(slot, outcome))
@@ -288,11 +294,12 @@ class Driver:
 
     def step(self, by: int) -> None:
         self.now += by
-        if by <= -e.CORRECTION_MS and not self.is_stopping:
-            self.corrections += 1
+        is_correction = by <= -e.CORRECTION_MS and not self.is_stopping
+        self.corrections += is_correction
+        self.tell(e.Stepped(by))
+        if is_correction:
             for name in self.present:
                 self.known[name].correct(self.now, by)
-        self.tell(e.Stepped(by))
 
     def finish(self, name: str) -> None:
         if not self.is_stopping:
@@ -360,11 +367,10 @@ def span(slot: int, outcome: Outcome) -> tuple[int, int, int | None]:
     return slot, slot, 1
 
 
-def is_claimed(outcome: Outcome) -> bool:
-    """Tell the outcome of one claimed slot from that of a range, or of a slot that was skipped unclaimed."""
-    return not (isinstance(outcome, Missed) or (isinstance(outcome, Skipped) and outcome.reason == "overlap")) and (
-        getattr(outcome, "first", None) is None
-    )
+def is_claimed(settled: e.Settled) -> bool:
+    """Tell the outcome of a slot that was claimed from that of one that was not, or of a range."""
+    answers: tuple[Outcome, ...] = (Taken(), Skipped("ledger"))
+    return settled.started is not None or settled.fence > 0 or settled.outcome in answers
 
 
 def check_cover(known: Known) -> int | None:
@@ -380,7 +386,7 @@ def check_cover(known: Known) -> int | None:
     slots = known.plan.slots(known.added)
     newest = known.since
     position = bisect_right(slots, newest)
-    for first, last, count in known.handed:
+    for first, last, count in sorted(known.handed, key=lambda record: record[:2]):
         assert slots[position] == first, "no slot twice, none left out"
         after = bisect_right(slots, last)
         assert slots[after - 1] == last
@@ -497,10 +503,11 @@ def covered_slots(plan: Plan, polls: Sequence[int], outcome: Outcome, answer: st
     for elapsed in polls:
         driver.now = START + elapsed
         driver.poll()
-        while driver.claims:
-            driver.claim(0, answer)
-        while driver.alive:
-            driver.end(0, outcome)
+        while driver.claims or driver.alive:  # caught up one after the other, a slot comes only after the one before
+            while driver.claims:
+                driver.claim(0, answer)
+            while driver.alive:
+                driver.end(0, outcome)
     slots = plan.slots(START)
     found: list[int] = []
     for first, last, _ in driver.known["j0"].handed:

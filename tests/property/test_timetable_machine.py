@@ -266,6 +266,8 @@ class Model:
     def trigger(self, job: ModelJob, key: str) -> None:
         if job.policy.overlap == "skip" and (job.runs or job.claim):
             self.settle(job, self.now, Skipped("overlap"), "manual", key=key)
+        elif len(job.runs) + (job.claim is not None) >= 10:
+            self.settle(job, self.now, Skipped("limit"), "manual", key=key)
         else:
             self.begin(job, self.now, "manual", job.gap(job.next), key)
 
@@ -435,6 +437,8 @@ class Model:
             self.settle(job, missed[-1], Missed(missed[0], missed[-1], count), reason)
         if runs and job.policy.overlap == "skip" and job.runs:
             self.settle(job, newest, Skipped("overlap"), reason)
+        elif runs and len(job.runs) >= 10:
+            self.settle(job, newest, Skipped("limit"), reason)
         elif runs:
             job.claim = (newest, reason, period)
             self.out.append(("claim", job.name, newest))
@@ -886,8 +890,8 @@ class TimetableMachine(RuleBasedStateMachine):
         timetable = self.timetable
         live = {run_id for run_id, (job, run) in self.alive.items() if run in job.runs}
         self.alive = {run_id: self.alive[run_id] for run_id in live}
-        assert set(timetable._running) == live
-        assert set(timetable._stuck) == set(self.stuck)
+        assert set(timetable._live._running) == live
+        assert set(timetable._live._stuck) == set(self.stuck)
         assert len(timetable._claiming) == len(self.claims)
         agenda = timetable._agenda
         entries = [entry for bucket in agenda._buckets.values() for entry in bucket]

@@ -1,0 +1,171 @@
+"""
+The runs that are alive, as the timetable sees them: each begun, cut, given up or ended, and then settled.
+
+Asks no schedule but for a period, and knows neither claims nor who waits.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from loopcron import _events as e
+from loopcron._attempts import LiveRun
+from loopcron._entries import Entry
+from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, Succeeded, TimedOut
+from loopcron._policies import EARLY_MS
+
+
+@final
+class LiveRuns:
+    """
+    All live runs, and what is to be done about them and about the slots that have their outcome.
+
+    Args:
+        now: The start, in ms from the epoch; moved on by the timetable.
+        release: Until then nothing runs but what somebody asks for.
+    """
+
+    def __init__(self, now: int, release: int) -> None:
+        self.now = now
+        self.release = release
+        self.out: list[e.Action] = []
+        """What the next poll hands out."""
+        self.stopping = False
+        self._running: dict[int, Entry] = {}
+        self._stuck: dict[int, Entry] = {}
+        self._serial = 0
+
+    def __len__(self) -> int:
+        """Return how many runs are alive; those given up as stuck do not count."""
+        return len(self._running)
+
+    def serial(self) -> int:
+        """Return a number that was not given out before."""
+        self._serial += 1
+        return self._serial
+
+    @property
+    def jobs(self) -> tuple[Entry, ...]:
+        """The jobs of all live runs; one with several runs comes several times."""
+        return tuple(self._running.values())
+
+    def begin(self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None) -> None:
+        """Start the first attempt of a run."""
+        now = self.now
+        timeout = job.policy.timeout_ms(period)
+        deadline = None if timeout is None else now + timeout
+        if job.policy.retry is not None and job.slot is not None:
+            # A slow ledger or a pause can have let the first unserved slot pass already.
+            following = job.slot if job.slot > now else now + job.period(now)
+            deadline = following if deadline is None else min(deadline, following)
+        until = now + period if deadline is None else deadline
+        run = LiveRun(job.name, slot, self.serial(), reason, fence, key, now, deadline, until)
+        if job.runs is None:
+            job.runs = {}
+        job.runs[run.run_id] = run
+        self._running[run.run_id] = job
+        self._start(run)
+
+    def look(self, job: Entry) -> None:
+        """Do what is due for the runs of *job*."""
+        if job.runs:
+            for run in list(job.runs.values()):
+                at = run.wakeup()
+                if at is not None and at <= self.now:
+                    self._look(job, run)
+
+    def attempt_ended(self, fact: e.AttemptEnded) -> Entry:
+        """Repeat the attempt or end its run, and return the job."""
+        job = self._running.get(fact.run_id)
+        if job is None:
+            job = self._stuck.pop(fact.run_id)
+            job.stuck -= 1
+            self.out.append(e.RunUnstuck(job.name, self.now, fact.run_id))
+            return job
+        assert job.runs is not None  # a running job has runs
+        run = job.runs[fact.run_id]
+        outcome = run.verdict(fact.outcome, self.now, stopping=self.stopping)
+        if run.cancelled_by is None and not self.stopping:
+            early = self.now < self.release + EARLY_MS
+            delay = run.retry_delay(outcome, job.policy.retry, self.now, early=early)
+            if delay is not None:
+                run.retry_at, run.failure = self.now + delay, outcome
+                self.out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
+                return job
+        self._end(job, run, outcome, fact.exception)
+        return job
+
+    def cancel(self, job: Entry, by: e.CancelledBy) -> None:
+        """Cut all runs of *job*."""
+        for run in list((job.runs or {}).values()):
+            self._cancel(job, run, by)
+
+    def end_waiting(self) -> None:
+        """End all runs that are between two attempts: there will be no other one."""
+        for run_id, job in list(self._running.items()):
+            assert job.runs is not None
+            run = job.runs[run_id]
+            if run.retry_at is not None:
+                self._cancel(job, run, "shutdown")
+
+    def settle(
+        self,
+        job: Entry,
+        slot: int,
+        outcome: Outcome,
+        reason: Reason,
+        *,
+        run: LiveRun | None = None,
+        exception: BaseException | None = None,
+        fence: int = 0,
+        key: str | None = None,
+    ) -> None:
+        """Tell what became of the slot, of the range that ends with it, or of a manual run."""
+        if isinstance(outcome, Succeeded):
+            job.failures = 0
+        elif isinstance(outcome, (Failed, TimedOut)):
+            job.failures += 1
+        attempt, started = (0, None) if run is None else (run.attempt, run.started)
+        self.out.append(
+            e.Settled(job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
+        )
+
+    def _look(self, job: Entry, run: LiveRun) -> None:
+        if run.cancelled_by is not None:
+            self._give_up(job, run)
+        elif run.failure is not None:  # between two attempts
+            if self.now >= run.retry_until:  # looked at too late, as after a suspend: no time is left for another one
+                self._end(job, run, run.failure)
+            else:
+                run.retry_at = run.failure = None
+                run.attempt += 1
+                self._start(run)
+        else:
+            self._cancel(job, run, "timeout")
+
+    def _start(self, run: LiveRun) -> None:
+        self.out.append(e.RunStarted(run.job, run.slot, run.attempt, run.reason))
+        self.out.append(run.start())
+
+    def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
+        if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
+            self._end(job, run, Interrupted(by))
+        elif run.cancelled_by is None:
+            run.cancelled_by = by
+            run.cancelled_at = self.now
+            self.out.append(e.Cancel(job.name, run.slot, run.run_id, by))
+
+    def _give_up(self, job: Entry, run: LiveRun) -> None:
+        self._end(job, run, run.verdict(None, self.now, stopping=self.stopping))
+        job.stuck += 1
+        self._stuck[run.run_id] = job
+        self.out.append(e.RunStuck(job.name, run.slot, run.run_id))
+        self.out.append(e.Abandon(job.name, run.slot, run.run_id))
+
+    def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
+        assert job.runs is not None
+        del job.runs[run.run_id]
+        del self._running[run.run_id]
+        self.settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
+        if run.key is None:
+            self.out.append(e.Finish(job.name, run.slot, run.fence, outcome))

@@ -218,7 +218,7 @@ class Timetable:
                 self._live.settle(job, claim.slot, outcome, claiming.reason)
                 if answer is not None:
                     job.watermark = answer.watermark
-            if job.corrected is not None and not (job.registering or job.removed or self._live.stopping):
+            if job.corrected is not None and not (job.removed or self._live.stopping):
                 self._register_again(job)
             self._arm(job)
 

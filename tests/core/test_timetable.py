@@ -13,6 +13,7 @@ from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Policy, Retry
 from loopcron._schedules import at, every
+from loopcron._timetable import Timetable
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -743,6 +744,75 @@ def test_two_corrections_in_a_row_count_from_the_earlier_now(desk: Desk) -> None
     correct(desk, MINUTE + 10 - 4 * HOUR)
     answer(desk)
     assert (desk.claims, desk.facts().slot) == ([], desk.start - 8 * HOUR + 2 * MINUTE)
+
+
+def test_slot_that_waits_for_a_run_is_skipped_at_a_correction(desk: Desk) -> None:
+    """A slot that waits for the end of a run would be claimed from ahead: it is skipped; a manual run waits on."""
+    for name in ("slot", "manual"):
+        desk.add(name=name, overlap="queue", timeout=None)
+    desk.at(MINUTE)
+    desk.win()
+    desk.take(e.Start)
+    desk.tell(e.Triggered("manual", "manual@manual-1"), MINUTE + 1)
+    desk.at(2 * MINUTE)
+    desk.actions.clear()
+    correct(desk, 2 * MINUTE + 5)
+    assert desk.outcomes() == [(2 * MINUTE, Skipped("overlap"))]
+    answer(desk)
+    for run_id in list(desk.starts):
+        desk.end(Succeeded(), run_id=run_id)
+    assert [start.key for start in desk.take(e.Start)] == ["manual@manual-1"]
+    desk.at(3 * MINUTE - 4 * HOUR)
+    assert [claim.slot for claim in desk.claims if claim.job == "slot"] == [desk.start + 3 * MINUTE - 4 * HOUR]
+
+
+def test_slot_that_waits_for_a_place_comes_again_after_a_correction(desk: Desk) -> None:
+    """A slot for which there is no place below the limit counts anew as any other one does."""
+    desk.timetable = Timetable(desk.now, max_running=1)
+    for name in ("first", "second"):
+        desk.add(name=name, timeout=None)
+    desk.at(MINUTE)
+    desk.win()
+    correct(desk, MINUTE + 5)
+    answer(desk)
+    desk.actions.clear()
+    desk.end(Succeeded())
+    assert desk.outcomes() == [(MINUTE, Succeeded())]
+    newest = desk.start + 3 * MINUTE - 4 * HOUR
+    desk.at(3 * MINUTE - 4 * HOUR)
+    assert [(claim.job, claim.slot) for claim in desk.claims] == [("first", newest)]
+    assert [outcome for _, outcome in desk.outcomes()] == [Missed(newest - MINUTE, newest - MINUTE, 1)] * 2
+
+
+def test_skipped_slot_is_skipped_once_after_a_correction(desk: Desk) -> None:
+    """A slot that was skipped on request and comes again runs; one that was still to come is skipped when it comes."""
+    desk.add(every(hours=1), name="past")
+    desk.add(every(hours=6), name="ahead")
+    for name in ("past", "ahead"):
+        desk.tell(e.SkipAsked(name))
+    desk.at(5 * HOUR)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, 5 * HOUR + 5, -5 * HOUR)
+    answer(desk)
+    desk.actions.clear()
+    desk.at(HOUR)
+    assert [claim.job for claim in desk.claims] == ["past"]
+    desk.at(6 * HOUR)
+    assert (6 * HOUR, Skipped("skip_next")) in desk.outcomes()
+
+
+def test_jitter_counts_after_a_correction_too(desk: Desk) -> None:
+    """The first slot after a correction is due at its jitter, as all others are."""
+    desk.add(every(hours=1), jitter=timedelta(minutes=30))
+    desk.at(HOUR + 31 * MINUTE)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, 4 * HOUR + 5, -3 * HOUR)
+    answer(desk)
+    wakeup = desk.timetable.next_wakeup()
+    assert wakeup is not None
+    assert desk.start + 2 * HOUR < wakeup < desk.start + 2 * HOUR + 30 * MINUTE
 
 
 def test_facts_tell_the_last_slot_used(desk: Desk) -> None:

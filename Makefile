@@ -17,7 +17,7 @@ QUICK  = $(wildcard tests/core tests/property)
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes size clean setup
+.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes bench-overdue size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -94,6 +94,9 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 	  echo "turn $$turn of $(FLAKES)"; \
 	  $(PY) -m pytest --quiet -p no:cacheprovider --hypothesis-seed=$$turn $(QUICK) $(wildcard tests/shell) $(ARGS) || exit 1; \
 	done
+
+bench-overdue: $(VENV)/.test ## Measure how long 100,000 overdue slots of one job take to settle
+	@$(PY) tests/benchmarks/overdue.py
 
 size: ## Print the code lines of the core; blanks, comments and docstrings not counted
 	@$(PYTHON) .ci/size.py

@@ -265,7 +265,10 @@ class Engine:
             self._looked = self._hands.wall
             if self._nap_until is not None:
                 self._nap_until += step
-            self.timetable.handle(e.Stepped(step), self._hands.wall)
+            try:
+                self.timetable.handle(e.Stepped(step), self._hands.wall)
+            except Exception as error:  # noqa: BLE001 - by definition a bug of ours; the loop itself reads the clocks
+                self.fault(e.Stepped.__name__, error)
         return self._hands.wall
 
     # --- what the runs tell
@@ -367,8 +370,9 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next wake-up, but no longer than a slice, or until something is due earlier."""
+        now = self._read_clocks()  # first, because a step that is seen here makes a turn due at once
         target = self._next_turn()
-        seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - self._read_clocks()) / 1000)
+        seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - now) / 1000)
         if self._breathe or self._poked or seconds <= 0:
             self._breathe = False
             await anyio.lowlevel.checkpoint()

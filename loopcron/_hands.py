@@ -25,7 +25,8 @@ class Hands:
     """
     What the clock showed when it was read last.
 
-    The wall hand never goes back in here without a step: what is less is taken for jitter, and waited out.
+    The wall hand never goes back in here without a step: what is less is taken for jitter, and waited out. While it is,
+    the clock is measured against the last reading before, so that many small steps back add up to one that is told.
 
     Raises:
         Exception: Whatever a user's clock raises, here and in `read`.
@@ -41,14 +42,18 @@ class Hands:
 
     def read(self) -> int:
         """Read both, and return by how many ms the wall clock was set since; 0 if it was not."""
+        wall, offset = self._look()
+        if abs(offset - self._offset) > STEP_SECONDS:
+            wall, offset = self._look()  # again: a process that is stopped between the two hands sees a step in this
+        by = offset - self._offset
+        stepped = abs(by) > STEP_SECONDS
+        if stepped or wall >= self.wall:
+            # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
+            self.wall, self._offset = wall, offset
+        return round(by * 1000) if stepped else 0
+
+    def _look(self) -> tuple[int, float]:
         wall = to_ms(self._clock.now())
         monotonic = self._clock.monotonic()
-        offset = wall / 1000 - monotonic
-        by = offset - self._offset
-        # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
-        self.monotonic, self._offset = monotonic, offset
-        if abs(by) > STEP_SECONDS:
-            self.wall = wall
-            return round(by * 1000)
-        self.wall = max(self.wall, wall)
-        return 0
+        self.monotonic = monotonic
+        return wall, wall / 1000 - monotonic

@@ -44,7 +44,8 @@ class Timetable:
     1. The same facts and polls give the same actions.
     2. Polling again at the same now gives nothing, unless a fact came between or the answer ended with `More`.
     3. After a poll without `More` the next wake-up is later than now.
-    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count.
+    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count. After a
+       correction of the clock the slots after the corrected now count anew.
     5. Every run that is started is answered by exactly one outcome.
     6. The actions of a poll are ordered by slot, then by job name.
     7. One poll at the end covers the same slots as many on the way.
@@ -141,7 +142,7 @@ class Timetable:
 
     def _added(self, fact: e.Added) -> None:
         schedule = in_ms(fact.schedule).bound(fact.job, self._live.now)
-        job = Entry(fact.job, schedule, fact.policy, self._live.now, fact.paused)
+        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._live.now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
@@ -152,7 +153,9 @@ class Timetable:
             job = self._jobs.get(name)
             if job is None or not job.registering or self._live.stopping:
                 continue  # removed meanwhile, or added anew and answered already; or too late to have slots
-            if watermark is None:
+            if job.asked_before:
+                self._register_again(job)
+            elif watermark is None:
                 job.faults += 1
                 job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             else:
@@ -213,9 +216,14 @@ class Timetable:
             else:
                 outcome = Skipped("ledger") if answer is None else Taken()
                 self._live.settle(job, claim.slot, outcome, claiming.reason)
+                if answer is not None:
+                    job.watermark = answer.watermark
+            if job.corrected is not None and not (job.removed or self._live.stopping):
+                self._register_again(job)
             self._arm(job)
 
     def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
+        job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         outcome: Outcome
         if job.removed:
@@ -245,7 +253,41 @@ class Timetable:
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._arm(job)
-        self._live.out.append(e.ClockStepped("", self._live.now, fact.by_ms))
+        event = e.ClockStepped("", self._live.now, fact.by_ms)
+        self._live.out.append(event)
+        if event.is_correction and not self._live.stopping:
+            for job in self._jobs.values():
+                self._correct(job, fact.by_ms)
+
+    def _correct(self, job: Entry, by: int) -> None:
+        """
+        Let the slots after now count anew, once the ledger has lowered its row.
+
+        Those up to now that have no outcome yet still wait for theirs. A job that has not begun begins anew.
+        """
+        now = self._live.now
+        job.corrected = now if job.corrected is None else min(now, job.corrected)
+        if job.skips != job.slot:
+            job.skips = None  # it has come and gone, and must not count when it comes again
+        if job.waiting is not None and job.waiting.key is None:
+            self._leave_line(job, Skipped("overlap"))  # claimed later it would raise the row again
+        if job.slot is not None and (job.slot > now or job.used is None):
+            job.slot = None
+            job.is_limited = False
+            self._line.pop(job, None)
+        if job.added > now:  # what counts from a start must not wait for the start to come again
+            job.added += by
+            job.schedule = in_ms(job.rule).bound(job.name, job.added)
+        if job.registering:
+            job.asked_before = job.retry_at is None
+        elif job.claiming is None:  # else the claim could come after and raise the row again
+            self._register_again(job)
+        self._arm(job)
+
+    def _register_again(self, job: Entry) -> None:
+        job.registering = True
+        job.asked_before = False
+        self._guarded(job, self._register)
 
     def _stop(self, fact: e.Stopping) -> None:
         drain_at = self._live.now + fact.drain_ms
@@ -304,24 +346,35 @@ class Timetable:
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
-        if job.policy.run_on_start:
+        if job.used is not None:
+            watermark = job.corrected
+        elif job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
             watermark = None if newest is None else newest - 1
         if watermark is None and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._live.out.append(e.Register(job.name, self._live.now, watermark))
+        self._live.out.append(e.Register(job.name, self._live.now, watermark, corrected=job.corrected is not None))
 
     def _open(self, job: Entry, watermark: int) -> None:
-        slot = job.schedule.next_ms(watermark)
-        last = job.schedule.latest_ms(watermark) if slot is None else None
+        begun = job.used is not None
+        # From what the ledger says a job only begins. After a correction its row may be one that cannot be lowered:
+        # then each slot is asked for, and lost, until time passes the row or somebody mends it.
+        begin = job.corrected if begun and job.corrected is not None else watermark
+        slot = job.schedule.next_ms(begin)
+        if job.slot is not None:
+            slot = job.slot
+        last = job.schedule.latest_ms(begin) if slot is None else None
         due = due_at(job.schedule, job.policy, job.name, slot)
         # All that can fail is behind us.
         job.slot, job.due = slot, due
+        job.watermark = watermark
+        job.used = job.corrected if begun else None
+        job.corrected = None
         job.registering = False
         job.faults = 0
         job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
-        if slot is None:
+        if slot is None and not begun:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=False))
 
     # --- serving its slots
@@ -352,6 +405,7 @@ class Timetable:
             # What has stood in line has passed for want of a place, and says so.
             passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
             self._live.settle(job, missed.last, passed, due.reason)
+            job.used = missed.last
         verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
         job.is_limited = due.runs and verdict is Verdict.RUN and not self._has_room
         if job.is_limited:
@@ -370,7 +424,7 @@ class Timetable:
         return following, due_at(job.schedule, job.policy, job.name, following)
 
     def _move_on(self, job: Entry, last: int, following: int | None, due: int) -> None:
-        job.slot, job.due = following, due
+        job.slot, job.due, job.used = following, due, last
         if following is None:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=True))
 

@@ -132,9 +132,21 @@ class ModelJob:
     failures: int = 0
     removed: bool = False
     has_lied: bool = False
-    watermark: int | None = None
     end: int | None = None
-    records: list[tuple[int, int, int | None]] = field(default_factory=list)
+    newest: int | None = None
+    """The newest slot that was handed out, or the correction after which slots count anew; None: none yet."""
+    corrected: int | None = None
+    """The corrected now, while the ledger is still to be asked."""
+    void: bool = False
+    """Whether the answer on its way was asked for before the correction."""
+    since: int | None = None
+    """After which instant slots count; None: the ledger has not said it yet."""
+    handed: list[tuple[int, int]] = field(default_factory=list)
+    """First and last of all that was claimed or settled since then, in that order."""
+
+    def hand(self, first: int, last: int) -> None:
+        self.handed.append((first, last))
+        self.newest = last
 
     @property
     def is_broken(self) -> bool:
@@ -187,6 +199,10 @@ class Model:
         if job.policy.run_on_start and job.is_broken:
             self.park(job)
             return
+        if job.newest is not None:
+            job.asks_again = None
+            self.out.append(("register", job.name, job.corrected, True))
+            return
         newest = None
         if job.policy.run_on_start and not job.contradicts:
             newest = job.until(job.added)
@@ -194,24 +210,37 @@ class Model:
         watermark = None if newest is None else newest - 1
         if watermark is None and job.from_start:
             watermark = job.added - 1
-        self.out.append(("register", job.name, watermark))
+        self.out.append(("register", job.name, watermark, job.corrected is not None))
 
     def registered(self, job: ModelJob, watermark: int | None) -> None:
         if job.removed or not job.registering or self.stopping:
             return
-        if watermark is None:
+        if job.void:
+            self.register_again(job)
+        elif watermark is None:
             job.faults += 1
             job.asks_again = self.now + backoff(job.faults)
         elif job.is_broken:
             self.park(job)
         else:
-            job.next = job.after(watermark)
-            job.watermark = watermark
+            has_begun = job.newest is not None
+            if not has_begun:
+                job.since = watermark
+            assert job.since is not None
+            if job.next is None:
+                job.next = job.after(job.corrected if has_begun and job.corrected is not None else watermark)
+            job.newest = job.corrected if has_begun else None
+            job.corrected = None
             job.registering = False
             self.works_again(job)
             job.faults = 0
-            if job.next is None:
+            if job.next is None and not has_begun:
                 self.out.append(("ended", job.name, job.until(watermark), False))
+
+    def register_again(self, job: ModelJob) -> None:
+        job.registering = True
+        job.void = False
+        self.ask_to_register(job)
 
     def remove(self, job: ModelJob) -> None:
         self.look(job)
@@ -254,6 +283,8 @@ class Model:
             self.begin(job, slot, reason, period, None)
         else:
             self.settle(job, slot, Taken() if answer == "lost" else Skipped("ledger"), reason)
+        if job.corrected is not None and not (job.removed or self.stopping):
+            self.register_again(job)
 
     def ended(self, job: ModelJob, run: ModelRun, outcome: Outcome | None) -> None:
         if outcome is None and run.cut_by is None:  # somebody else cancelled it
@@ -298,6 +329,30 @@ class Model:
                 run.deadline = None if run.deadline is None else run.deadline + by
                 run.waits_until = None if run.waits_until is None else run.waits_until + by
         self.out.append(("stepped", by))
+        if by <= -3 * HOUR and not self.stopping:
+            for job in self.jobs:
+                if not job.removed:
+                    self.correct(job, by)
+
+    def correct(self, job: ModelJob, by: int) -> None:
+        """Slots after now count anew; those up to now that wait for their outcome still do."""
+        if not job.has_lied:
+            check_cover(job)
+        has_begun = job.newest is not None
+        newest = job.handed[-1][1] if job.handed else job.since
+        job.since = min(self.now, newest) if has_begun and newest is not None else None
+        job.handed = []
+        job.corrected = self.now if job.corrected is None else min(self.now, job.corrected)
+        if not has_begun or (job.next is not None and job.next > self.now):
+            job.next = None
+        if job.added > self.now:
+            job.added += by
+            if isinstance(job.slots, range) and job.from_start:
+                job.slots = range(job.slots.start + by, job.slots.stop + by, job.slots.step)
+        if job.registering:
+            job.void = job.asks_again is None
+        elif job.claim is None:
+            self.register_again(job)
 
     def stop(self, drain: int) -> None:
         if self.stopping:
@@ -376,6 +431,7 @@ class Model:
         else:
             runs = late <= grace or (job.policy.catch_up == "latest" and within)
         missed = due[:-1] if runs else due
+        job.hand(due[0], newest)
         if missed:
             count = job.counted(missed[0], missed[-1])
             self.settle(job, missed[-1], Missed(missed[0], missed[-1], count), reason)
@@ -401,9 +457,11 @@ class Model:
                 return
             last, count, job.next = first, None, None
         else:
+            job.has_lied = job.has_lied or job.contradicts
             last = first if job.contradicts else job.within(first, self.now)[-1]
             count, job.next = job.counted(first, last), job.after(last)
             self.works_again(job)
+        job.hand(first, last)
         outcome: Outcome
         if job.paused:
             outcome = Skipped("paused", first, last, count)
@@ -475,10 +533,6 @@ class Model:
         elif isinstance(outcome, (Failed, TimedOut)):
             job.failures += 1
         self.out.append(("settled", job.name, slot, outcome, reason, key, attempt, job.failures))
-        if key is None:
-            is_range = isinstance(outcome, Missed) or (isinstance(outcome, Skipped) and outcome.first is not None)
-            first = getattr(outcome, "first", slot) if is_range else slot
-            job.records.append((first, slot, getattr(outcome, "count", 1)))
 
     def wakeup(self) -> int | None:
         """When something happens next by itself."""
@@ -547,7 +601,6 @@ class TimetableMachine(RuleBasedStateMachine):
         self.model = Model(startup_delay)
         self.registers: list[e.Register] = []
         self.claims: list[e.Claim] = []
-        self.claimed: dict[str, list[int]] = {}
         self.alive: dict[int, tuple[ModelJob, ModelRun]] = {}
         self.stuck: list[int] = []
         self.keys = 0
@@ -584,10 +637,7 @@ class TimetableMachine(RuleBasedStateMachine):
         match action:
             case e.Register():
                 self.registers.append(action)
-            case e.Claim(job, slot):
-                slots = self.claimed.setdefault(job, [])
-                assert not slots or slots[-1] < slot
-                slots.append(slot)
+            case e.Claim():
                 self.claims.append(action)
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
@@ -697,7 +747,9 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.registers)
     @rule(
-        works=st.sampled_from([True, True, True, False]), behind=st.sampled_from([0, 0, 0, 60_000, DAY]), little=LITTLE
+        works=st.sampled_from([True, True, True, False]),
+        behind=st.sampled_from([0, 0, 0, 60_000, DAY, -4 * HOUR]),
+        little=LITTLE,
     )
     def answer_registers(self, works: bool, behind: int, little: int) -> None:
         self.pass_time(little)
@@ -808,6 +860,7 @@ class TimetableMachine(RuleBasedStateMachine):
             parked = job.parked or (job.registering and job.faults > 0)
             assert (facts.slot, facts.paused, facts.parked is not None) == (job.next, job.paused, parked)
             assert (facts.failures, facts.stuck, facts.added) == (job.failures, job.stuck, job.added)
+            assert facts.used == job.newest
             assert sorted(map(run_facts, facts.runs)) == sorted(
                 (run.slot, run.attempt, run.started, run.deadline or 0) for run in job.runs
             )
@@ -863,17 +916,18 @@ class TimetableMachine(RuleBasedStateMachine):
         self.compare()
         assert self.timetable.is_over
         for job in self.model.jobs:
-            if job.watermark is not None and not job.has_lied and not job.contradicts:
+            if not job.has_lied and not job.contradicts:
                 check_cover(job)
 
 
 def check_cover(job: ModelJob) -> None:
-    assert job.end is not None
-    position = bisect_right(job.slots, job.watermark or 0)
-    for first, last, _ in sorted(job.records, key=lambda record: record[:2]):
+    assert job.since is not None or not job.handed
+    position = bisect_right(job.slots, job.since or 0)
+    for first, last in job.handed:
         assert job.slots[position] == first
         position = bisect_right(job.slots, last)
-    assert position == len(job.slots) or job.slots[position] > job.end
+    if job.end is not None and not job.registering and job.corrected is None:
+        assert position == len(job.slots) or job.slots[position] > job.end
 
 
 def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
@@ -883,8 +937,8 @@ def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
 def told(action: e.Action) -> Seen:
     """Return an action as the model tells it."""
     match action:
-        case e.Register(job, _, watermark):
-            return "register", job, watermark
+        case e.Register(job, _, watermark, corrected):
+            return "register", job, watermark, corrected
         case e.Claim(job, slot):
             return "claim", job, slot
         case e.Finish(job, slot, _, outcome):

@@ -60,11 +60,11 @@ class Clockwork:
         return piece.monotonic + (instant - piece.begin if piece.awake else 0)
 
     def after(self, instant: int, span: int) -> int:
-        """Return the true instant at which the machine has been awake for *span* ms since *instant*."""
+        """Return the true instant at which the machine has been awake for *span* ms since *instant*, and is awake."""
         for index in range(self._index(instant), len(self._pieces) - 1):
             if self._pieces[index].awake:
                 room = self._begins[index + 1] - instant
-                if span <= room:
+                if span < room:
                     break
                 span -= room
             instant = self._begins[index + 1]
@@ -84,15 +84,15 @@ class Clockwork:
         """
         index = self._index(self.at)
         piece = self._pieces[index]
+        span = _SLICE_MS if wait is None else min(wait, _SLICE_MS)
         if piece.awake and piece.rate == 1:
             if index + 1 == len(self._pieces):
                 return None if wait is None else self.at + wait
             room = self._begins[index + 1] - self.at
-            if wait is not None and wait <= room:
+            if wait is not None and wait < room:
                 return self.at + wait
-            if room >= _SLICE_MS:
-                return self.at + room // _SLICE_MS * _SLICE_MS
-        return self.after(self.at, _SLICE_MS if wait is None else min(wait, _SLICE_MS))
+            span = max(span, room // _SLICE_MS * _SLICE_MS)
+        return self.after(self.at, span)
 
     def _index(self, instant: int) -> int:
         return bisect_right(self._begins, instant) - 1

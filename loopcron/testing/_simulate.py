@@ -64,7 +64,8 @@ def simulate(
         ledger: When the ledger cannot be asked.
         process: When the process is down. It is killed: what was alive then has no outcome. Afterwards a new process
             starts, with a new timetable and, unless *keep_ledger*, an empty ledger.
-        keep_ledger: Whether the ledger outlives the process, as a persistent one does.
+        keep_ledger: Whether the ledger is a persistent one: it outlives the process, and after a correction of the
+            clock, a step back of 3 h or more, its rows stay as they are.
         clock: What befalls the clock, in order. The shell sees it as it does in earnest: when it wakes, within 30 s.
 
     Raises:
@@ -84,6 +85,7 @@ def simulate(
             "ledger": _outages("ledger", ledger),
         },
         _history(clock),
+        keep_ledger=keep_ledger,
     )
     at = begin
     for down in world.outages["process"]:
@@ -129,6 +131,8 @@ class _World:
         decide: Decide,
         outages: Mapping[str, tuple[Outage, ...]],
         history: tuple[ClockEvent, ...],
+        *,
+        keep_ledger: bool,
     ) -> None:
         self.jobs: Final = scheduler.jobs
         self.settings: Final = _settings(scheduler)
@@ -138,6 +142,7 @@ class _World:
         self.outages: Final = outages
         self._history: Final = history
         self.clockwork: Final = Clockwork(begin, history) if history else None
+        self.keep_ledger: Final = keep_ledger
         self.rows: Final[dict[str, _Row]] = {}
         self.lives = 0
         self.events: Final[list[e.Report]] = []
@@ -206,6 +211,10 @@ class _Process:
             self._clockwork.at = at
             self._hands = Hands(self._clockwork)
             self._wall = self._hands.wall
+        self._wakes: int | None = None
+        """When the loop wakes, in true time, where the clock has a history."""
+        self._nap_until: int | None = None
+        """What it is napping for, by the wall hand."""
         self._begun: dict[tuple[str, int], tuple[int, e.Start]] = {}
         """Of each live run: when it began, and its latest attempt."""
         self._ends: list[tuple[int, int, int, Outcome]] = []
@@ -261,9 +270,17 @@ class _Process:
         """Return when something happens next, in true time."""
         at = self._timetable.next_wakeup()
         if self._clockwork is not None:
-            at = self._clockwork.wake(None if at is None else at - self._wall)
+            at = self._rest(self._clockwork, at)
         ends = self._ends
         return ends[0][0] if ends and (at is None or ends[0][0] < at) else at
+
+    def _rest(self, clockwork: Clockwork, due: int | None) -> int | None:
+        """Return when the loop wakes; what ends meanwhile cuts its nap only if something became due earlier by it."""
+        napping = self._wakes is not None and self._at < self._wakes
+        if not napping or (due is not None and (self._nap_until is None or due < self._nap_until)):
+            self._wakes = clockwork.wake(None if due is None else due - self._wall)
+            self._nap_until = due
+        return self._wakes
 
     def _move(self, at: int) -> None:
         """Wake at this instant, and do what is due."""
@@ -273,6 +290,8 @@ class _Process:
             by = self._hands.read()
             self._wall = self._hands.wall
             if by:
+                if self._nap_until is not None:
+                    self._nap_until += by
                 self._tell(e.Stepped(by))
         while self._ends and self._ends[0][0] <= at:
             _, number, run_id, outcome = heappop(self._ends)
@@ -342,11 +361,14 @@ class _Process:
         self._told = True
 
     def _register(self, asked: e.Register) -> None:
-        if self._world.is_out("ledger", self._at):
+        world = self._world
+        if world.is_out("ledger", self._at):
             self._tell(e.Registered((asked.job,), None))
             return
-        new = _Row(self._wall if asked.watermark is None else asked.watermark)
-        row = self._world.rows.setdefault(asked.job, new)
+        mark = self._wall if asked.watermark is None else asked.watermark
+        row = world.rows.setdefault(asked.job, _Row(mark))
+        if asked.corrected and not world.keep_ledger:
+            row.watermark = min(row.watermark, mark)
         self._tell(e.Registered((asked.job,), (row.watermark,)))
 
 

@@ -16,7 +16,6 @@ from loopcron.testing import (
     ClockStep,
     FakeClock,
     RecordingObserver,
-    SimulatedAttempt,
     Suspend,
     clock_histories,
     outcomes,

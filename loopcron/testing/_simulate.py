@@ -344,6 +344,7 @@ class _Process:
         heappush(self._ends, (ends, self._attempts, action.run_id, outcome))
 
     def _cancel(self, action: e.Cancel) -> None:
+        # One that was started by the same poll and has ended at once counts as it ended.
         if self._alive.pop(action.run_id, None) is not None:
             self._tell(e.AttemptEnded(action.run_id, None))
 
@@ -432,11 +433,9 @@ def _check_clock_event(event: object) -> None:
     if not isinstance(event, (ClockStep, Suspend, Drift)):
         raise ConfigError("clock", event, "must be a list of ClockStep, Suspend and Drift")
     span_ms("clock.at", event.at, least=ZERO)
-    match event:
-        case ClockStep():
-            span_ms("clock.by", event.by, least=-LONGEST)
-        case Suspend():
-            span_ms("clock.duration", event.duration, least=ZERO)
-        case Drift():
-            if not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
-                raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")
+    if isinstance(event, ClockStep):
+        span_ms("clock.by", event.by, least=-LONGEST)
+    elif isinstance(event, Suspend):
+        span_ms("clock.duration", event.duration, least=ZERO)
+    elif not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
+        raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")

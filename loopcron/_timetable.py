@@ -32,7 +32,7 @@ from loopcron._outcomes import (
     error_text,
 )
 from loopcron._policies import EARLY_MS, OVERLAP_TABLE, Verdict, doubled_ms
-from loopcron._schedules import Every, in_ms
+from loopcron._schedules import in_ms
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
@@ -141,9 +141,7 @@ class Timetable:
     # --- facts
 
     def _added(self, fact: e.Added) -> None:
-        schedule = in_ms(fact.schedule)
-        if isinstance(schedule, Every) and schedule.anchor is None:
-            schedule = schedule.anchored(self._now)
+        schedule = in_ms(fact.schedule).bound(fact.job, self._now)
         job = Entry(fact.job, schedule, fact.policy, self._now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
@@ -336,7 +334,7 @@ class Timetable:
         if job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
             watermark = None if newest is None else newest - 1
-        if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
+        if watermark is None and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
         self._out.append(e.Register(job.name, self._now, watermark))

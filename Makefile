@@ -11,13 +11,16 @@ ARGS   ?=
 # COVER=1 measures coverage in the same test run; "make cover-report" judges it.
 COVER  ?=
 PYTEST := $(PY) $(if $(COVER),-m coverage run) -m pytest
+# How many cases of each seed "make proof-cron" judges, such as: make proof-cron CASES=20000 SEEDS="1 2 3"
+CASES  ?= 200000
+SEEDS  ?= 1
 # The folders whose tests need no server, so that they can be run often and on every interpreter.
 QUICK  = $(wildcard tests/core tests/property)
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes size clean setup
+.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes proof-cron peers size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -94,6 +97,9 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 	  echo "turn $$turn of $(FLAKES)"; \
 	  $(PY) -m pytest --quiet -p no:cacheprovider --hypothesis-seed=$$turn $(QUICK) $(wildcard tests/shell) $(ARGS) || exit 1; \
 	done
+
+proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle; CASES=n for each of SEEDS="n n n"
+	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)
 
 size: ## Print the code lines of the core; blanks, comments and docstrings not counted
 	@$(PYTHON) .ci/size.py

@@ -93,10 +93,16 @@ def all_zones() -> list[str]:
 
 
 @cache
+def rules_of(zone: str) -> ZoneInfo:
+    """Return the zone, read from disk only once: `ZoneInfo` itself remembers a few at most."""
+    return ZoneInfo(zone)
+
+
+@cache
 def changes(zone: str) -> tuple[Change, ...]:
     """Find the changes of offset from 1970 to 2199; no offset lasted under 167 h, so that none is stepped over."""
     step = timedelta(hours=160)
-    rules = ZoneInfo(zone)
+    rules = rules_of(zone)
     found = []
     begin, before = BEGIN, offset(BEGIN, rules)
     while begin < END:
@@ -122,11 +128,11 @@ def offset(instant: datetime, rules: ZoneInfo) -> timedelta:
 def random_cases(rng: Random, count: int, zones: Sequence[str]) -> Iterator[Case]:
     """Yield *count* cases in these zones; four of ten are about one of the odd zones among them."""
     changing = [zone for zone in zones if changes(zone)]
+    odd, odd_changing = ([zone for zone in ODD_ZONES if zone in some] for some in (zones, changing))
     for _ in range(count):
         [kind] = rng.choices(KINDS, WEIGHTS)
-        candidates = zones if kind == "anywhere" else changing
-        odd = [zone for zone in ODD_ZONES if zone in candidates]
-        yield random_case(rng, kind, rng.choice(odd if rng.random() < 0.4 else candidates))
+        some, some_odd = (zones, odd) if kind == "anywhere" else (changing, odd_changing)
+        yield random_case(rng, kind, rng.choice(some_odd if rng.random() < 0.4 else some))
 
 
 def random_case(rng: Random, kind: str, zone: str) -> Case:
@@ -135,7 +141,7 @@ def random_case(rng: Random, kind: str, zone: str) -> Case:
     line = random_line(rng, change)
     instant = aimed_instant(rng, kind, change, line, zone) if change else BEGIN + (END - BEGIN) * rng.random()
     instant = instant.replace(microsecond=instant.microsecond // 1000 * 1000 + rng.choice([0, 0, 0, 0, 0, 0, 1, 999]))
-    asked_in = rng.choice([UTC, UTC, ZoneInfo(zone), timezone(timedelta(hours=rng.randrange(-11, 13), minutes=7))])
+    asked_in = rng.choice([UTC, UTC, rules_of(zone), timezone(timedelta(hours=rng.randrange(-11, 13), minutes=7))])
     return Case(kind, line, zone, instant.astimezone(asked_in))
 
 
@@ -154,7 +160,7 @@ def aimed_instant(rng: Random, kind: str, change: Change, line: str, zone: str) 
         case "within a shift":
             return change.at + span * rng.random()
         case _:
-            slot = MinuteOracle(line, ZoneInfo(zone)).next_after(change.at + timedelta(hours=6) * rng.uniform(-1, 1))
+            slot = MinuteOracle(line, rules_of(zone)).next_after(change.at + timedelta(hours=6) * rng.uniform(-1, 1))
             return min(slot or END, END) + rng.choice([-1, 0, 0, 1]) * MS
 
 
@@ -234,7 +240,7 @@ def number_field(rng: Random, low: int, high: int, likely: Sequence[int], star: 
     if draw < star:
         return "*"
     if draw < star + steps:
-        return f"*/{random_step(rng, high - low)}"
+        return f"*/{random_step(rng, 6 if high == 7 else high - low)}"
     items = [number_item(rng, low, high, likely) for _ in range(rng.choice([1, 1, 1, 1, 2, 3]))]
     return ",".join(items)
 
@@ -273,9 +279,63 @@ def in_any_case(rng: Random, text: str) -> str:
     return rng.choice([text, text, text.lower(), text.title()])
 
 
+TRICKY_ITEMS = (
+    *(
+        "*",
+        "*/7",
+        "*/1",
+        "**",
+        "0",
+        "7",
+        "60",
+        "5/15",
+        "10-5",
+        "4-4",
+        "4-4/1",
+        "4-4/2",
+        "1-5/4",
+        "1-5/5",
+        "0-7",
+        "5-7",
+        "7-7",
+    ),
+    *(
+        "SUN",
+        "SAT-SUN",
+        "SUN-MON",
+        "FRI-MON",
+        "JAN-mar/2",
+        "DEC-JAN",
+        "FRIL",
+        "5L",
+        "8L",
+        "SUN#2",
+        "7#5",
+        "1#0",
+        "1#6",
+        "1-2L",
+    ),
+    *("L", "LW", "WL", "1W", "31W", "0W", "1-5W", "L-3", "?", "H", "R", "", "-1", "+1", "1.0", "\u0661", "\u017fUN"),
+)
+"""Items about which readers of cron lines differ, or which one of them might take for something else."""
+
+
+def random_text(rng: Random) -> str:
+    """Return a line with a flaw, or with what looks like one."""
+    text = random_line(rng)
+    if rng.random() < 0.7:
+        fields = text.split()
+        at = rng.randrange(len(fields))
+        fields[at] = rng.choice([fields[at] + ",", ""]) + rng.choice(TRICKY_ITEMS)
+        return " ".join(fields)
+    begin = rng.randrange(len(text))
+    put: str = rng.choice(["", *"0123456789*/-,#LW@ \t\n"])
+    return text[:begin] + put + text[begin + rng.choice([0, 1]) :]
+
+
 def faults(case: Case, engine: Engine) -> list[str]:
     """Judge an engine's two answers, and the two round trips; return what is wrong, in words."""
-    oracle = MinuteOracle(case.line, ZoneInfo(case.zone))
+    oracle = MinuteOracle(case.line, rules_of(case.zone))
     schedule = engine(case.line, case.zone)
     following, latest = schedule.next_after(case.instant), schedule.latest_until(case.instant)
     wrong = []

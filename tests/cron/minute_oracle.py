@@ -120,7 +120,8 @@ def numbers(text: str, low: int, high: int, names: tuple[str, ...] = ()) -> set[
 def item_numbers(item: str, low: int, high: int, names: tuple[str, ...] = ()) -> list[int]:
     """Return the numbers of ``*``, ``*/step``, ``a``, ``a-b`` or ``a-b/step``."""
     if found := re.fullmatch(r"\*(?:/([0-9]+))?", item):
-        first, last, step = low, high, found[1]
+        # A week has seven days: the 7 is but another name of Sunday.
+        first, last, step = low, 6 if names is DAYS else high, found[1]
     elif found := re.fullmatch(r"([0-9]+|[A-Z]+)-([0-9]+|[A-Z]+)(?:/([0-9]+))?", item):
         first, last, step = number(found[1], low, high, names), number(found[2], low, high, names), found[3]
         # Sunday ends a week as well as it begins one.
@@ -169,9 +170,9 @@ def days_of_week_item(item: str, year: int, month: int) -> list[int]:
     """Return the days of a month that one item of the day-of-week field names."""
     last = calendar.monthrange(year, month)[1]
     all_days = range(1, last + 1)
-    if found := re.fullmatch(r"([0-9]+|[A-Z]+)#([0-9]+)", item):
+    if found := re.fullmatch(r"([0-9]+|[A-Z]+)#([1-5])", item):
         wanted = number(found[1], 0, 7, DAYS) % 7
-        nth = number(found[2], 1, 5)
+        nth = int(found[2])
         return [day for day in all_days if cron_weekday(year, month, day) == wanted][nth - 1 : nth]
     if found := re.fullmatch(r"([0-9]+|[A-Z]{3})L", item):
         wanted = number(found[1], 0, 7, DAYS) % 7

@@ -124,6 +124,7 @@ def test_plain_fields(line: str, minutes: set[int], hours: set[int], months: set
         "* * * 13 *",
         "* * * FOO *",
         "* * * * 8",
+        "* * * * */7",
         "* * * * FRI-MON",
         "* * * * FRI#6",
         "* * * * L",

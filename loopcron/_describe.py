@@ -25,14 +25,13 @@ _FEW: Final = 4
 
 def cron_text(fields: Fields) -> str:
     """Return what the line of *fields* names, without its zone: ``at 02:30 on weekdays in June``."""
+    times = _times(_members(fields.minutes), _members(fields.hours))
     days = _days(fields)
+    if not days and times[3].isdigit():  # it lists times of day
+        days = "every day"
     months = _members(fields.months)
-    parts = [_times(_members(fields.minutes), _members(fields.hours)), days]
-    if len(months) < 12:
-        parts.append("in " + _listed(months, _MONTHS.__getitem__, "month"))
-    elif not days and parts[0][3].isdigit():  # times of day are listed
-        parts.append("every day")
-    return " ".join(part for part in parts if part)
+    in_months = "in " + _listed(months, _MONTHS.__getitem__, "month") if len(months) < 12 else ""
+    return " ".join(part for part in (times, days, in_months) if part)
 
 
 def span_text(span: timedelta, *, one: str = "1 ") -> str:

@@ -8,8 +8,10 @@ shortest stretch has 167 hours (``tests/core/test_cron_zones.py`` reads the data
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timezone, tzinfo
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, NamedTuple, final
 
 from loopcron._errors import ScheduleError
@@ -25,6 +27,10 @@ _BLOCK_MS: Final = 365 * _DAY_MS
 _BLOCKS: Final = 256
 """How many of them are remembered per zone; as many are enough for 1970 to 2199."""
 _FAR: Final = 1 << 62
+_FIRST: Final = EARLIEST + 2 * _DAY_MS
+_LAST: Final = LATEST - 2 * _DAY_MS
+"""What can be asked: local time ends where datetimes do, up to a day before UTC does."""
+_DAYS: Final = [timedelta(days=day) for day in range(366)]
 
 
 class Stretch(NamedTuple):
@@ -67,21 +73,19 @@ class Zone:
         self._last = Stretch(-edge, edge, offset, offset, offset)
 
     def stretch(self, instant: int) -> Stretch:
-        """Return the stretch that holds *instant*, known for at least a year to both sides."""
+        """Return the stretch that holds *instant*; an end of it that is no change has none for a year beyond it."""
         last = self._last  # asked about now, most of the time; replaced whole, so that threads may ask too
         if last.start <= instant < last.end:
             return last
         number = instant // _BLOCK_MS
-        start, end = (number - 1) * _BLOCK_MS, (number + 2) * _BLOCK_MS
+        start, end = number * _BLOCK_MS, (number + 1) * _BLOCK_MS
         changes = (*self._changes(number - 1), *self._changes(number), *self._changes(number + 1))
         earlier = [change for change in changes if change.at <= instant]
         later = changes[len(earlier) :]
         if earlier:
             start, before, offset = earlier[-1]
-        elif later:
-            before = offset = later[0].before
         else:
-            before = offset = self._offset(instant)
+            before = offset = self._offset(start)
         after = offset
         if later:
             end, _, after = later[0]
@@ -94,30 +98,33 @@ class Zone:
         if known is None:
             if len(self._blocks) >= _BLOCKS:
                 self._blocks.clear()
-            known = self._blocks[block] = tuple(self._probe(block * _BLOCK_MS))
+            start = block * _BLOCK_MS
+            inside = start > _FIRST and start + _BLOCK_MS < _LAST
+            known = self._blocks[block] = tuple(self._probe(start)) if inside else ()
         return known
 
-    def _probe(self, start: int) -> list[_Change]:
-        changes = []
-        before = self._offset(start)
-        for day in range(start, start + _BLOCK_MS, _DAY_MS):
-            after = self._offset(day + _DAY_MS)
-            if after != before:
-                low, high = day, day + _DAY_MS
-                while high - low > SECOND_MS:
-                    middle = (low + high) // (2 * SECOND_MS) * SECOND_MS
-                    if self._offset(middle) == before:
-                        low = middle
-                    else:
-                        high = middle
-                changes.append(_Change(high, before, after))
-                before = after
-        return changes
+    def _probe(self, start: int) -> Iterator[_Change]:
+        first = from_ms(start)
+        days = range(start, start + _BLOCK_MS, _DAY_MS)
+        offsets = [(first + day).astimezone(self._tz).utcoffset() for day in _DAYS]
+        for low, (before, after) in zip(days, pairwise(offsets), strict=True):
+            if before != after:
+                yield self._change(low)
+
+    def _change(self, low: int) -> _Change:
+        """Return the change of offset within the day that begins at *low*."""
+        high = low + _DAY_MS
+        before = self._offset(low)
+        while high - low > SECOND_MS:
+            middle = (low + high) // (2 * SECOND_MS) * SECOND_MS
+            if self._offset(middle) == before:
+                low = middle
+            else:
+                high = middle
+        return _Change(high, before, self._offset(high))
 
     def _offset(self, instant: int) -> int:
-        # Local time ends where datetimes do, up to a day inside the first and last ones that UTC can tell.
-        inside = min(max(instant, EARLIEST + 2 * _DAY_MS), LATEST - 2 * _DAY_MS)
-        offset = from_ms(inside).astimezone(self._tz).utcoffset()
+        offset = from_ms(min(max(instant, _FIRST), _LAST)).astimezone(self._tz).utcoffset()
         assert offset is not None, "utcoffset is None"
         return offset // MILLISECOND
 

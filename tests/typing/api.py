@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never, assert_type
 
 from loopcron import (
+    Between,
     Busy,
     CatchUp,
+    Cron,
     Event,
     Failed,
     FunctionJob,
@@ -25,7 +27,9 @@ from loopcron import (
     Succeeded,
     Taken,
     TimedOut,
+    any_of,
     at,
+    cron,
     env_token,
     every,
 )
@@ -50,6 +54,14 @@ scheduler.add(
         catch_up=CatchUp.SKIP,
     )
 )
+working_hours = cron("*/15 9-17 * * MON-FRI", tz="Europe/Berlin")
+assert_type(working_hours, Cron)
+assert_type(working_hours.next_after(datetime(2026, 3, 1, tzinfo=UTC)), datetime | None)
+assert_type(working_hours.describe(), str)
+season = any_of(working_hours, every(hours=1, phase="spread")).between(datetime(2026, 3, 1, tzinfo=UTC), None)
+assert_type(season, Between)
+scheduler.add(FunctionJob("season", season, print))
+scheduler.add(FunctionJob("utc", cron("@daily", UTC), print))
 scheduler.add(FunctionJob("once", at(datetime(2026, 3, 1, tzinfo=UTC)), print))
 
 

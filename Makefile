@@ -101,6 +101,16 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle; CASES=n for each of SEEDS="n n n"
 	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)
 
+# The other engines have an environment of their own, so that none of them is a dependency of ours.
+.venv-peers/.ready: tests/peers/requirements.txt
+	@echo "Installing the other engines into .venv-peers"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
+peers: .venv-peers/.ready ## Compare with other cron engines: writes the table in docs/semantics.md, prints what a slot costs
+	@.venv-peers/bin/python -m tests.peers.compare
+
 size: ## Print the code lines of the core; blanks, comments and docstrings not counted
 	@$(PYTHON) .ci/size.py
 

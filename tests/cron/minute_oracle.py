@@ -202,7 +202,8 @@ class MinuteOracle:
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first slot strictly after *instant*, in UTC; None if there is none within the horizon."""
-        position = instant.astimezone(UTC).replace(second=0, microsecond=0)
+        instant = instant.astimezone(UTC)
+        position = instant.replace(second=0, microsecond=0)
         limit = position + DAY * 366 * HORIZON_YEARS
         while position < limit:
             if self.is_barren_day(position, position + DAY):
@@ -216,7 +217,8 @@ class MinuteOracle:
 
     def latest_until(self, instant: datetime) -> datetime | None:
         """Return the last slot at or before *instant*, in UTC; None if there is none within the horizon."""
-        position = instant.astimezone(UTC).replace(second=0, microsecond=0) + MINUTE
+        instant = instant.astimezone(UTC)
+        position = instant.replace(second=0, microsecond=0) + MINUTE
         limit = position - DAY * 366 * HORIZON_YEARS
         while position > limit:
             if self.is_barren_day(position - DAY, position):

@@ -20,12 +20,12 @@ def loopcron_engine(line: str, zone: str) -> Schedule:
     return cron(line, tz=zone)
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_engine_agrees_with_the_oracle(seed: int) -> None:
     """In either direction the engine names the slot that the oracle walks to, and the way back leads back."""
     rng = Random(seed)
     zones = sorted({*ODD_ZONES, *rng.sample(all_zones(), 8)})
-    assert not [fault for case in random_cases(rng, 400, zones) for fault in faults(case, loopcron_engine)]
+    assert not [fault for case in random_cases(rng, 500, zones) for fault in faults(case, loopcron_engine)]
 
 
 def is_accepted_by_engine(text: str) -> bool:

@@ -23,7 +23,10 @@ ADAPTERS = ("loopcron_starlette", "loopcron_aiohttp")
 
 LADDER = (
     ("_errors", "_instants", "_lazy", "_tables", "_policies"),
-    ("_cron", "_calendar", "_zones", "_local", "_schedules", "_combined", "_describe", "_outcomes", "_events"),
+    (
+        *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe"),
+        *("_outcomes", "_events"),
+    ),
     ("_agenda", "_attempts", "_due", "_entries", "_live", "_timetable"),
     (
         *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),

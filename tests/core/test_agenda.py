@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
+from loopcron._every import every
 from loopcron._policies import Policy
-from loopcron._schedules import every
 from loopcron._timetable import CHUNK, Timetable
 
 START = 1_772_323_200_000

@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopcron import _events as e
+from loopcron._every import at, every
 from loopcron._instants import from_ms, to_ms
 from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded, Taken
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import COUNT_LIMIT, Schedule, at, every
+from loopcron._schedules import COUNT_LIMIT, Schedule
 from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from loopcron import _events as e
 from loopcron._attempts import LiveRun
 from loopcron._events import CancelledBy
+from loopcron._every import at, every
 from loopcron._instants import from_ms, to_ms
 from loopcron._outcomes import (
     Busy,
@@ -34,7 +35,7 @@ from loopcron._outcomes import (
     TimedOut,
 )
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import Schedule, at, every
+from loopcron._schedules import Schedule
 from loopcron._timetable import Timetable
 
 START = 1_772_323_207_123

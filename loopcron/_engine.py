@@ -15,7 +15,7 @@ import anyio
 
 from loopcron import _events as e
 from loopcron._courier import Courier
-from loopcron._hands import Hands
+from loopcron._hands import SLICE_SECONDS, Hands
 from loopcron._outcomes import Failed, Outcome, error_text
 from loopcron._runs import Runs
 from loopcron._spawn import Handle, make_spawner
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from loopcron._observe import Observers
     from loopcron._protocols import Clock, Job, Ledger, Service, Transport
 
-SLICE_SECONDS: Final = 30.0
-"""The longest sleep: both clocks are read again after it, so a suspended machine or a set clock is noticed."""
 WATCH_MS: Final = 1_000
 """How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
 LEDGER_SECONDS: Final = 2.0

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from datetime import datetime
+from typing import Final, Protocol, final
 
 from loopcron._instants import to_ms
 
-if TYPE_CHECKING:
-    from loopcron._protocols import Clock
-
 STEP_SECONDS: Final = 1.0
 """A change of wall clock minus monotonic clock above this is a clock step."""
+SLICE_SECONDS: Final = 30.0
+"""The longest sleep: both hands are read again after it, so a suspended machine or a set clock is noticed."""
+
+
+class Face(Protocol):
+    """What can be read of a `Clock`."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
 
 
 @final
@@ -25,7 +32,7 @@ class Hands:
         Exception: Whatever a user's clock raises, here and in `read`.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Face) -> None:
         self._clock = clock
         self.wall = to_ms(clock.now())
         """In ms from the epoch."""

@@ -30,7 +30,11 @@ PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
 _in_order = attrgetter("slot", "job")
-_by_slot = attrgetter("due", "name")
+
+
+def _by_need(job: Entry) -> tuple[int, str]:
+    """Return who comes first among several: by what waits or else by when the next slot is due, then by name."""
+    return job.due if job.waiting is None else job.waiting.slot, job.name
 
 
 @final
@@ -64,6 +68,8 @@ class Timetable:
         self._claiming: dict[str, Entry] = {}
         self._line: dict[Entry, None] = {}
         """Who waits for a place below the limit, first come first served; a dict, for its order."""
+        self._admitted: Entry | None = None
+        """Who has just left the line for a place that is free."""
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
 
@@ -97,13 +103,14 @@ class Timetable:
             self._end_drain()
         jobs = self._agenda.take(now, CHUNK)
         if self._max_running is not None:
-            jobs.sort(key=_by_slot)  # who gets one of few places must not hang on the order of a bucket
+            jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
         while self._may_admit:
-            job = next(iter(self._line))
-            del self._line[job]
-            self._look(job)
+            self._admitted = next(iter(self._line))
+            del self._line[self._admitted]
+            self._look(self._admitted)
+        self._admitted = None
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
@@ -162,7 +169,8 @@ class Timetable:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
-        self._leave_line(job, Skipped("removed"))
+        self._leave_line(job)
+        self._end_waiting(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
         self._agenda.drop(job)
@@ -173,8 +181,9 @@ class Timetable:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
-            if job.waiting is None or job.waiting.key is None:  # a manual run goes on waiting
-                self._leave_line(job, Skipped("paused"))
+            self._leave_line(job)
+            if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
+                self._end_waiting(job, Skipped("paused"))
             job.paused = True
             self._live.out.append(e.JobPaused(job.name, self._live.now))
 
@@ -255,7 +264,8 @@ class Timetable:
         self._drain_at = drain_at
         for job in self._jobs.values():
             closing = partial(Skipped, "limit") if job.is_limited else Missed
-            self._leave_line(job, Interrupted("shutdown"))
+            self._leave_line(job)
+            self._end_waiting(job, Interrupted("shutdown"))
             self._close(job, closing)
         self._live.stopping = True
         self._live.end_waiting()
@@ -336,8 +346,8 @@ class Timetable:
         return at if job.retry_at is None else max(at, job.retry_at)
 
     def _is_held(self, job: Entry) -> bool:
-        # With something waiting, what stands in line is that.
-        return bool(self._line) and job.waiting is None and job in self._line
+        # Without the mark it stands there for what waits, and its slots go on.
+        return job.is_limited and job in self._line
 
     def _serve_due(self, job: Entry) -> None:
         """Give every due slot of *job* its outcome, its claim, or its place among those that wait."""
@@ -348,18 +358,21 @@ class Timetable:
             self._live.settle(job, job.slot, Skipped("skip_next"), "schedule")
             self._move_on(job, job.slot, following)
             if following is None or following.due > now:
+                job.is_limited = False
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
+        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
+        stands = due.runs and verdict is Verdict.RUN and not self._finds_place(job)
+        due_again = due_at(job.schedule, job.policy, job.name, due.slot) if stands else 0
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
         missed = due.missed
         if missed is not None:
             # What has stood in line has passed for want of a place, and says so.
             passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
             self._live.settle(job, missed.last, passed, due.reason)
-        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        job.is_limited = due.runs and verdict is Verdict.RUN and not self._has_room
-        if job.is_limited:
-            job.slot = job.due = due.slot
+        job.is_limited = stands
+        if stands:
+            job.slot, job.due = due.slot, due_again
             self._line[job] = None
             return
         self._move_on(job, due.slot, due.following)
@@ -422,12 +435,18 @@ class Timetable:
     def _may_admit(self) -> bool:
         return bool(self._line) and self._has_room
 
+    def _finds_place(self, job: Entry) -> bool:
+        # First come, first served: a free place belongs to those who stand in line.
+        return self._has_room and (not self._line or job is self._admitted)
+
     def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
         """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""
         if verdict is Verdict.WAIT:
             job.waiting = run
         elif verdict is Verdict.REPLACE:
-            self._leave_line(job, Skipped("overlap"))
+            self._end_waiting(job, Skipped("overlap"))
+            if run.key is not None and not job.is_limited:  # a slot would take the other one's place in line
+                self._leave_line(job)
             job.waiting = run
             self._live.cancel(job, "replace")
             self._start_waiting(job)
@@ -443,19 +462,21 @@ class Timetable:
         if run.key is not None:
             job.waiting = None
             self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
-        elif self._has_room:
+        elif self._finds_place(job):
             job.waiting = None
             self._claim(job, run.slot, run.reason, run.period)
         else:
             self._line[job] = None
 
     def _is_ready(self, job: Entry) -> bool:
-        return not (job.runs or job.claiming or job in self._line)
+        return not (job.runs or job.claiming or (job in self._line and not job.is_limited))
 
-    def _leave_line(self, job: Entry, outcome: Outcome) -> None:
-        """Take the job out of the line; what waits for the end of a run gets *outcome*."""
+    def _leave_line(self, job: Entry) -> None:
         self._line.pop(job, None)
         job.is_limited = False
+
+    def _end_waiting(self, job: Entry, outcome: Outcome) -> None:
+        """Give *outcome* to what waits for the end of the job's runs, if anything does."""
         run, job.waiting = job.waiting, None
         if run is not None:
             self._live.settle(job, run.slot, outcome, run.reason, key=run.key)

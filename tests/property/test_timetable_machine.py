@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,6 +24,7 @@ from loopcron._policies import Policy, Retry
 from loopcron._schedules import Schedule, at, every
 from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
+from tests.property.histories import a_policy
 from tests.property.timetable_model import DAY, HOUR, LIES, START, Model, ModelJob, ModelRun, Moody, Seen
 
 
@@ -45,13 +46,6 @@ RETRIES = (
     Retry(4, timedelta(milliseconds=300), timedelta(milliseconds=700), frozenset({"job", "endpoint"})),
     Retry(5, on=frozenset({"job", "endpoint"}), jitter=timedelta(seconds=3)),
 )
-
-
-def a_policy(overlap: Overlap, catch_up: CatchUp, most: int | None, **others: Any) -> Policy:
-    """Return a policy whose limits, where its choices have a use for them, are *most*."""
-    places = most if overlap is Overlap.ALLOW else None
-    backlog = most if catch_up is CatchUp.ALL else None
-    return Policy(overlap=overlap, catch_up=catch_up, max_running=places, catch_up_max=backlog, **others)
 
 
 POLICIES = st.builds(

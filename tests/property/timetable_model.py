@@ -379,7 +379,7 @@ class Model:
                 for run in list(job.runs):
                     self.cut(job, run, "shutdown")
         before: object = None
-        while before != (before := (len(self.out), tuple(self.line))):
+        while before != (before := [(len(self.out), job.next, job.waiter, job.stands) for job in self.jobs]):
             for job in sorted(self.jobs, key=order):
                 self.look(job)
             while self.line and self.has_room:

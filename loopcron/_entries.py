@@ -98,7 +98,7 @@ class Entry:
     waiting: Waiting | None = None
     """What waits for the job's live runs to end; it comes before `slot`."""
     is_limited: bool = False
-    """Whether its slot was due and found no place below the limit of all jobs."""
+    """Whether its slot was due, found no place below the limit of all jobs, and was not judged since."""
     runs: dict[int, LiveRun] | None = None
     """Made on the first run: an idle job carries no dict."""
     stuck: int = 0

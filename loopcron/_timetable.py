@@ -31,7 +31,11 @@ PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
 _in_order = attrgetter("slot", "job")
-_by_slot = attrgetter("due", "name")
+
+
+def _by_need(job: Entry) -> tuple[int, str]:
+    """Return who comes first among several: by what waits or else by when the next slot is due, then by name."""
+    return job.due if job.waiting is None else job.waiting.slot, job.name
 
 
 @final
@@ -67,6 +71,8 @@ class Timetable:
         self._line: OrderedDict[Entry, None] = OrderedDict()
         """Who waits for a place below the limit, first come first served. Leaving it is cheap anywhere; the front of a
         plain dict is not, once many have left there."""
+        self._admitted: Entry | None = None
+        """Who has just left the line for a place that is free."""
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
 
@@ -102,12 +108,13 @@ class Timetable:
             self._end_drain()
         jobs = self._agenda.take(now, CHUNK)
         if self._max_running is not None:
-            jobs.sort(key=_by_slot)  # who gets one of few places must not hang on the order of a bucket
+            jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
         while self._line and self._has_room:
-            job, _ = self._line.popitem(last=False)
-            self._look(job)
+            self._admitted, _ = self._line.popitem(last=False)
+            self._look(self._admitted)
+        self._admitted = None
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
@@ -166,7 +173,8 @@ class Timetable:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
-        self._leave_line(job, Skipped("removed"))
+        self._leave_line(job)
+        self._end_waiting(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
         self._live.cancel(job, "remove")
@@ -176,8 +184,9 @@ class Timetable:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
-            if job.waiting is None or job.waiting.key is None:  # a manual run goes on waiting
-                self._leave_line(job, Skipped("paused"))
+            self._leave_line(job)
+            if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
+                self._end_waiting(job, Skipped("paused"))
             job.paused = True
             self._live.out.append(e.JobPaused(job.name, self._live.now))
 
@@ -270,11 +279,11 @@ class Timetable:
         if job.skips != job.slot:
             job.skips = None  # it has come and gone, and must not count when it comes again
         if job.waiting is not None and job.waiting.key is None:
-            self._leave_line(job, Skipped("overlap"))  # claimed later it would raise the row again
+            self._leave_line(job)
+            self._end_waiting(job, Skipped("overlap"))  # claimed later it would raise the row again
         if job.slot is not None and (job.slot > now or job.used is None):
+            self._leave_line(job)
             job.slot = None
-            job.is_limited = False
-            self._line.pop(job, None)
         if job.added > now:  # what counts from a start must not wait for the start to come again
             job.added += by
             job.schedule = in_ms(job.rule).bound(job.name, job.added)
@@ -297,7 +306,8 @@ class Timetable:
         self._drain_at = drain_at
         for job in self._jobs.values():
             closing = partial(Skipped, "limit") if job.is_limited else Missed
-            self._leave_line(job, Interrupted("shutdown"))
+            self._leave_line(job)
+            self._end_waiting(job, Interrupted("shutdown"))
             self._close(job, closing)
         self._live.stopping = True
         self._live.end_waiting()
@@ -383,7 +393,7 @@ class Timetable:
         """Return when the job's first slot is to be served; None: something else has to happen first."""
         if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
             return None
-        if job in self._line and job.waiting is None:  # with something waiting, what stands in line is that
+        if job.is_limited and job in self._line:  # without the mark it stands there for what waits, and its slots go on
             return None
         at = max(job.due, self._live.release)
         return at if job.retry_at is None else max(at, job.retry_at)
@@ -397,8 +407,12 @@ class Timetable:
             self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
             self._move_on(job, skipped, following, at)
             if following is None or at > now:
+                job.is_limited = False
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
+        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
+        stands = due.runs and verdict is Verdict.RUN and not self._finds_place(job)
+        due_again = due_at(job.schedule, job.policy, job.name, due.slot) if stands else 0
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
         missed = due.missed
         if missed is not None:
@@ -406,10 +420,9 @@ class Timetable:
             passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
             self._live.settle(job, missed.last, passed, due.reason)
             job.used = missed.last
-        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        job.is_limited = due.runs and verdict is Verdict.RUN and not self._has_room
-        if job.is_limited:
-            job.slot = job.due = due.slot
+        job.is_limited = stands
+        if stands:
+            job.slot, job.due = due.slot, due_again
             self._line[job] = None
             return
         self._move_on(job, due.slot, due.following, due.due)
@@ -457,7 +470,7 @@ class Timetable:
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._live.settle(job, last, make(first, last, count), "schedule")
         if following is None and outcome is not None:
-            job.slot = None  # removed or stopped, so that nobody needs to hear of its end
+            job.slot, job.used = None, last  # removed or stopped, so that nobody needs to hear of its end
         else:
             self._move_on(job, last, following, at)
 
@@ -467,12 +480,18 @@ class Timetable:
     def _has_room(self) -> bool:
         return self._max_running is None or len(self._live) + len(self._claiming) < self._max_running
 
+    def _finds_place(self, job: Entry) -> bool:
+        # First come, first served: a free place belongs to those who stand in line.
+        return self._has_room and (not self._line or job is self._admitted)
+
     def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
         """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""
         if verdict is Verdict.WAIT:
             job.waiting = run
         elif verdict is Verdict.REPLACE:
-            self._leave_line(job, Skipped("overlap"))
+            self._end_waiting(job, Skipped("overlap"))
+            if run.key is not None and not job.is_limited:  # a slot would take the other one's place in line
+                self._leave_line(job)
             job.waiting = run
             self._live.cancel(job, "replace")
             self._start_waiting(job)
@@ -488,19 +507,21 @@ class Timetable:
         if run.key is not None:
             job.waiting = None
             self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
-        elif self._has_room:
+        elif self._finds_place(job):
             job.waiting = None
             self._claim(job, run.slot, run.reason, run.period)
         else:
             self._line[job] = None
 
     def _is_ready(self, job: Entry) -> bool:
-        return not (job.runs or job.claiming or job in self._line)
+        return not (job.runs or job.claiming or (job in self._line and not job.is_limited))
 
-    def _leave_line(self, job: Entry, outcome: Outcome) -> None:
-        """Take the job out of the line; what waits for the end of a run gets *outcome*."""
+    def _leave_line(self, job: Entry) -> None:
         self._line.pop(job, None)
         job.is_limited = False
+
+    def _end_waiting(self, job: Entry, outcome: Outcome) -> None:
+        """Give *outcome* to what waits for the end of the job's runs, if anything does."""
         run, job.waiting = job.waiting, None
         if run is not None:
             self._live.settle(job, run.slot, outcome, run.reason, key=run.key)

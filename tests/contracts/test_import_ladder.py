@@ -28,7 +28,7 @@ LADDER = (
         *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe"),
         *("_outcomes", "_events"),
     ),
-    ("_agenda", "_attempts", "_due", "_entries", "_live", "_timetable"),
+    ("_agenda", "_attempts", "_due", "_entries", "_live", "_places", "_timetable"),
     (
         *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),

@@ -432,8 +432,8 @@ class TimetableMachine(RuleBasedStateMachine):
         self.alive = {run_id: self.alive[run_id] for run_id in live}
         assert set(timetable._live._running) == live
         assert set(timetable._live._stuck) == set(self.stuck)
-        assert len(timetable._line) == len(self.model.line)
-        assert len(timetable._claiming) == len(self.claims)
+        assert len(timetable._places.line) == len(self.model.line)
+        assert len(timetable._places.claiming) == len(self.claims)
         agenda = timetable._agenda
         entries = [entry for bucket in agenda._buckets.values() for entry in bucket]
         assert len(agenda._heap) == len(agenda._buckets)

@@ -55,7 +55,7 @@ def _next(options: argparse.Namespace) -> int:
     for line in _table(slots):
         print(line)
     if len(slots) < options.n:
-        print("no further slot in the years that timezones are known for")
+        print("no further slot in the years that are known")
     return 0
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from loopcron._instants import MILLISECOND, from_ms, to_ms
@@ -136,30 +137,48 @@ def lane(axis: Axis, runs: Sequence[SimulatedRun], passed: Sequence[Passed]) -> 
 _STEPS: Final = (
     *(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30)),
     *(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),
-    *(timedelta(days=days) for days in (1, 2, 7, 14, 28, 91, 365, 3650)),
+    *(timedelta(days=days) for days in (1, 2, 7, 14)),
 )
+_MONTHS: Final = (1, 3, 6, 12, 24)
+"""How many months lie between two ticks, where days are too many."""
 
 
 def ticks(timeline: Timeline, room: int) -> Iterator[tuple[int, str]]:
     """
-    Yield instants in ms with their labels of local time, at round times and at most *room* of them.
+    Yield instants in ms with their labels of local time, at round times and about *room* of them at most.
 
     A label is an hour, or the day where a new one begins.
     """
     end = to_ms(timeline.end)
-    length = (end - to_ms(timeline.start)) * MILLISECOND
-    step = next((step for step in _STEPS if length / step <= room), _STEPS[-1])
-    # Within one timezone datetimes are added and compared by the wall clock, which is what a label shows.
-    local = timeline.start.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     latest = to_ms(timeline.start) - 1
-    while (instant := to_ms(local)) <= end:
+    length = (end - latest) * MILLISECOND
+    step = next((step for step in _STEPS if length / step <= room), None)
+    times = _months(timeline.start, length, room) if step is None else _even(timeline.start, step)
+    for local in times:
+        instant = to_ms(local)
+        if instant > end:
+            return
         if instant > latest:
             latest = instant
-            yield instant, _label(from_ms(instant).astimezone(local.tzinfo), step)  # a gap's own times do not exist
+            # Of the instant, because local times that the clocks skip do not exist.
+            yield instant, _label(from_ms(instant).astimezone(local.tzinfo), with_year=step is None)
+
+
+def _even(start: datetime, step: timedelta) -> Iterator[datetime]:
+    # Within one timezone datetimes are added by the wall clock, which is what a label shows.
+    local = start.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    while True:
+        yield local
         local += step
 
 
-def _label(local: datetime, step: timedelta) -> str:
-    if step >= timedelta(days=28):
+def _months(start: datetime, length: timedelta, room: int) -> Iterator[datetime]:
+    step = next((step for step in _MONTHS if length / timedelta(days=30 * step) <= room), _MONTHS[-1])
+    for month in count((start.year * 12 + start.month - 1) // step * step, step):
+        yield datetime(month // 12, month % 12 + 1, 1, tzinfo=start.tzinfo)
+
+
+def _label(local: datetime, *, with_year: bool) -> str:
+    if with_year:
         return f"{local:%Y-%m-%d}"
     return f"{local:%m-%d}" if (local.hour, local.minute) == (0, 0) else f"{local:%H:%M}"

@@ -8,7 +8,7 @@ ledger's rows and the story so far, is in `_World`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, final
 
@@ -27,6 +27,8 @@ from loopcron.testing._timeline import Passed, SimulatedRun, Timeline
 if TYPE_CHECKING:
     from loopcron._protocols import Job
 
+_FIRST_MS: Final = 0
+_LAST_MS: Final = to_ms(datetime(2200, 1, 1, tzinfo=UTC))
 _REFUSED: Final = (Failed("transport", "refused", started=False), 0)
 _T = TypeVar("_T")
 
@@ -74,6 +76,9 @@ def simulate(
     scheduler = _as_scheduler(jobs)
     begin = to_ms(aware("start", start))
     end = begin + span_ms("duration", duration)
+    for field, value, moment in (("start", start, begin), ("duration", duration, end)):
+        if not _FIRST_MS <= moment < _LAST_MS:
+            raise ConfigError(field, value, "must keep all within the years 1970 to 2199, of which schedules are sure")
     world = _World(
         scheduler,
         begin,

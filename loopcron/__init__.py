@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 # Three tables of the same names: for type checkers, for the import on use, for readers.
 if TYPE_CHECKING:
     from loopcron._clock import SystemClock as SystemClock
+    from loopcron._combined import AnyOf as AnyOf, any_of as any_of
     from loopcron._engine import Trigger as Trigger
     from loopcron._errors import (
         ConfigError as ConfigError, DuplicateJobError as DuplicateJobError, LifecycleError as LifecycleError,
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
         RunUnstuck, SchedulerDisabled as SchedulerDisabled, SchedulerStarted as SchedulerStarted, SchedulerStopped as
         SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled, Start as Start, Won as Won
     )
+    from loopcron._every import At as At, Every as Every, at as at, every as every
     from loopcron._http import Request as Request, Response as Response, bearer as bearer, env_token as env_token
     from loopcron._jobs import FunctionJob as FunctionJob, HttpJob as HttpJob
     from loopcron._listener import ListenerWatch as ListenerWatch
+    from loopcron._local import Cron as Cron, cron as cron
     from loopcron._loopback import LoopbackTransport as LoopbackTransport
     from loopcron._observe import LoggingObserver as LoggingObserver
     from loopcron._outcomes import (
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
         Clock as Clock, Job as Job, Ledger as Ledger, Observer as Observer, Service as Service, Transport as Transport
     )
     from loopcron._scheduler import Scheduler as Scheduler
-    from loopcron._schedules import At as At, Every as Every, Schedule as Schedule, at as at, every as every
+    from loopcron._schedules import Between as Between, Schedule as Schedule
     from loopcron._status import (
         Health as Health, JobHealth as JobHealth, JobSnapshot as JobSnapshot, JobState as JobState, RunSnapshot as
         RunSnapshot, Snapshot as Snapshot
@@ -56,6 +59,7 @@ else:
 
     _HOMES = {
         "_clock": "SystemClock",
+        "_combined": "AnyOf any_of",
         "_engine": "Trigger",
         "_errors": (
             "ConfigError DuplicateJobError LifecycleError LoopcronError ScheduleError SchedulerClosedError "
@@ -67,16 +71,18 @@ else:
             "RunStuck RunUnstuck SchedulerDisabled SchedulerStarted SchedulerStopped SchedulerStopping Settled "
             "Start Won"
         ),
+        "_every": "At Every at every",
         "_http": "Request Response bearer env_token",
         "_jobs": "FunctionJob HttpJob",
         "_listener": "ListenerWatch",
+        "_local": "Cron cron",
         "_loopback": "LoopbackTransport",
         "_observe": "LoggingObserver",
         "_outcomes": "Busy Failed Interrupted Missed Outcome Run Skipped Succeeded Taken TimedOut",
         "_policies": "Policy Retry",
         "_protocols": "Clock Job Ledger Observer Service Transport",
         "_scheduler": "Scheduler",
-        "_schedules": "At Every Schedule at every",
+        "_schedules": "Between Schedule",
         "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
         "_tables": "CatchUp Overlap",
         "ledgers.memory": "MemoryLedger",
@@ -84,16 +90,16 @@ else:
     __getattr__, __dir__ = on_use(__name__, _HOMES)
 
 __all__ = (
-    "Abandon", "Action", "Answer", "At", "AttemptFailed", "Busy", "Cancel", "CatchUp", "Claim", "Clock",
-    "ClockStepped", "ConfigError", "DuplicateJobError", "Event", "Every", "Failed", "Finish", "FunctionJob", "Health",
-    "HttpJob", "InternalFault", "Interrupted", "Job", "JobEnded", "JobHealth", "JobParked", "JobPaused", "JobResumed",
-    "JobSnapshot", "JobState", "JobUnparked", "Ledger", "LedgerFailed", "LifecycleError", "ListenerWatch",
-    "LoggingObserver", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More", "Observer",
-    "ObserverFailed", "Outcome", "Overlap", "Policy", "Register", "Request", "Response", "Retry", "Run",
+    "Abandon", "Action", "Answer", "AnyOf", "At", "AttemptFailed", "Between", "Busy", "Cancel", "CatchUp", "Claim",
+    "Clock", "ClockStepped", "ConfigError", "Cron", "DuplicateJobError", "Event", "Every", "Failed", "Finish",
+    "FunctionJob", "Health", "HttpJob", "InternalFault", "Interrupted", "Job", "JobEnded", "JobHealth", "JobParked",
+    "JobPaused", "JobResumed", "JobSnapshot", "JobState", "JobUnparked", "Ledger", "LedgerFailed", "LifecycleError",
+    "ListenerWatch", "LoggingObserver", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More",
+    "Observer", "ObserverFailed", "Outcome", "Overlap", "Policy", "Register", "Request", "Response", "Retry", "Run",
     "RunSnapshot", "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleError", "Scheduler",
-    "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerStopped", "SchedulerStopping",
-    "Service", "Settled", "Skipped", "Snapshot", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut",
-    "Transport", "TransportError", "Trigger", "UnknownJobError", "Won", "at", "bearer", "env_token", "every",
+    "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerStopped", "SchedulerStopping", "Service",
+    "Settled", "Skipped", "Snapshot", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut", "Transport",
+    "TransportError", "Trigger", "UnknownJobError", "Won", "any_of", "at", "bearer", "cron", "env_token", "every",
 )
 # fmt: on
 # isort: on

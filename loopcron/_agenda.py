@@ -36,15 +36,26 @@ class Agenda(Generic[_E]):
         self._counting = 0
         self._stale = 0
 
-    @property
     def first(self) -> int | None:
-        """The earliest instant with a bucket, stale or not."""
-        return self._heap[0] if self._heap else None
+        """Return the earliest instant at which an entry counts."""
+        heap = self._heap
+        while heap:
+            at = heap[0]
+            bucket = self._buckets[at]
+            # Nobody is to be woken for what is stale, such as the deadline of a run that has ended.
+            while bucket and bucket[-1].armed != at:
+                bucket.pop()
+                self._stale -= 1
+            if bucket:
+                return at
+            heapq.heappop(heap)
+            del self._buckets[at]
+        return None
 
     def put(self, entry: _E, at: int) -> None:
-        """Let *entry* count in the bucket of *at*, unless it does in an earlier one already."""
+        """Let *entry* count in the bucket of *at*, and in no other."""
         if entry.armed is not None:
-            if entry.armed <= at:
+            if entry.armed == at:
                 return
             self.drop(entry)
         entry.armed = at

@@ -13,30 +13,21 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from importlib import import_module
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from loopcron import LoopcronError, Scheduler
-from loopcron._outcomes import error_text
+from loopcron._cli_next import add_next
+from loopcron._cli_parts import Parser, find_scheduler
+from loopcron._cli_simulate import add_simulate
 
 if TYPE_CHECKING:
     import asyncio
 
+    from loopcron._cli_parts import Commands
+
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _logger: Final = logging.getLogger("loopcron")
-
-
-class _UsageError(LoopcronError):
-    """The command line cannot be carried out; the message is the line to show."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line; argparse would print the usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{message} (--help shows how to call it)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 for what was reported on stderr.
     """
-    parser = _Parser(prog="python -m loopcron", description="An in-process scheduler for async Python web apps.")
+    parser = Parser(prog="python -m loopcron", description="An in-process scheduler for async Python web apps.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for add in _COMMANDS:
         add(commands)
@@ -63,11 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[_Parser]  # noqa: SLF001 - what add_subparsers returns has no public name
-
-
-def _add_dispatch(commands: _Commands) -> None:
+def _add_dispatch(commands: Commands) -> None:
     text = "run Dispatch's jobs beside its server, as the DISPATCH_* environment variables say"
     commands.add_parser("dispatch", help=text, description=text).set_defaults(carry_out=_dispatch)
 
@@ -82,7 +69,7 @@ def _dispatch(options: argparse.Namespace) -> int:  # noqa: ARG001 - the environ
     return _serve(dispatch.scheduler(config))
 
 
-def _add_run(commands: _Commands) -> None:
+def _add_run(commands: Commands) -> None:
     text = "run a scheduler without a web app, until SIGINT or SIGTERM"
     parser = commands.add_parser("run", help=text, description=text)
     parser.add_argument("scheduler", metavar="MODULE:SCHEDULER", help="where it is, such as app.jobs:scheduler")
@@ -90,27 +77,10 @@ def _add_run(commands: _Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return _serve(_find_scheduler(options.scheduler))
+    return _serve(find_scheduler(options.scheduler))
 
 
-_COMMANDS: Final = (_add_dispatch, _add_run)
-
-
-def _find_scheduler(place: str) -> Scheduler:
-    module_name, colon, name = place.partition(":")
-    if not (module_name and colon and name):
-        raise _UsageError(f"{place!r} is no place of a scheduler; write MODULE:SCHEDULER, such as app.jobs:scheduler")
-    try:
-        module = import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
-        raise _UsageError(f"cannot import {module_name!r}: {error_text(error)}") from None
-    try:
-        found: object = attrgetter(name)(module)
-    except AttributeError:
-        raise _UsageError(f"module {module_name!r} has no {name!r}") from None
-    if not isinstance(found, Scheduler):
-        raise _UsageError(f"{place!r} is no Scheduler, but of type {type(found).__name__}")
-    return found
+_COMMANDS: Final = (_add_dispatch, add_next, _add_run, add_simulate)
 
 
 def _serve(scheduler: Scheduler) -> int:

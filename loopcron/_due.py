@@ -16,14 +16,6 @@ from loopcron._schedules import MsSchedule
 from loopcron._tables import CATCH_UP_TABLE, Lateness, Verdict
 
 
-class Following(NamedTuple):
-    """The next slot to look at."""
-
-    slot: int
-    due: int
-    """When: the slot, or later by its jitter."""
-
-
 class Due(NamedTuple):
     """What to do with the slots that are due."""
 
@@ -35,16 +27,10 @@ class Due(NamedTuple):
     period: int
     missed: Missed | None
     """The range of those that passed unserved; found by arithmetic, never by walking."""
-    following: Following | None
-    """The first slot that this does not settle: not due yet, or to be caught up after the one that runs."""
-
-
-class _Span(NamedTuple):
-    """The due slots: the newest one, the one before it if that is due too, and the first that is not due."""
-
-    newest: int
-    before: int | None
     following: int | None
+    """The first slot that this does not settle: not due yet, or to be caught up after the one that runs."""
+    due: int
+    """When that is due; 0 if there is none."""
 
 
 def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: int, added: int) -> Due:
@@ -72,22 +58,26 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
             newest, last, after, reason = oldest, over, schedule.next_ms(oldest), "catch_up"
             period = HOUR_MS if after is None else after - oldest
     missed = None if last is None else Missed(slot, last, schedule.count(slot, last))
-    following = None if after is None else Following(after, due_at(schedule, policy, job, after))
-    return Due(runs, newest, reason, period, missed, following)
+    return Due(runs, newest, reason, period, missed, after, due_at(schedule, policy, job, after))
 
 
-def due_at(schedule: MsSchedule, policy: Policy, job: str, slot: int) -> int:
-    """Return when the slot is due: at its instant, or later by its jitter."""
+def due_at(schedule: MsSchedule, policy: Policy, job: str, slot: int | None) -> int:
+    """Return when the slot is due: at its instant, or later by its jitter; 0 if there is none."""
+    if slot is None:
+        return 0
     if not policy.jitter:
         return slot
     following = schedule.next_ms(slot)
     return slot + policy.jitter_ms(job, slot, None if following is None else following - slot)
 
 
-def _due_slots(schedule: MsSchedule, policy: Policy, job: str, first: int, now: int) -> _Span:
+def _due_slots(
+    schedule: MsSchedule, policy: Policy, job: str, first: int, now: int
+) -> tuple[int, int | None, int | None]:
+    """Return the newest due slot, the one before it if that is due too, and the first that is not due."""
     second = schedule.next_ms(first)
     if second is None or second > now:
-        return _Span(first, None, second)
+        return first, None, second
     newest = schedule.latest_ms(now)
     if newest is None or newest < second:
         shown = None if newest is None else iso(newest)
@@ -97,9 +87,9 @@ def _due_slots(schedule: MsSchedule, policy: Policy, job: str, first: int, now: 
         raise ScheduleError("next_after", iso(following), f"contradicts latest_until, which named {iso(newest)}")
     before = _before(schedule, first, newest)
     if due_at(schedule, policy, job, newest) <= now:
-        return _Span(newest, before, following)
+        return newest, before, following
     # Its instant has passed, but not its jitter. That is less than the gap, so the slot before it is due.
-    return _Span(before, None if before == first else _before(schedule, first, before), newest)
+    return before, None if before == first else _before(schedule, first, before), newest
 
 
 def _before(schedule: MsSchedule, first: int, slot: int) -> int:

@@ -15,7 +15,7 @@ import anyio
 
 from loopcron import _events as e
 from loopcron._courier import Courier
-from loopcron._hands import Hands
+from loopcron._hands import SLICE_SECONDS, Hands
 from loopcron._outcomes import Failed, Outcome, error_text
 from loopcron._runs import Runs
 from loopcron._spawn import Handle, make_spawner
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from loopcron._observe import Observers
     from loopcron._protocols import Clock, Job, Ledger, Service, Transport
 
-SLICE_SECONDS: Final = 30.0
-"""The longest sleep: both clocks are read again after it, so a suspended machine or a set clock is noticed."""
 WATCH_MS: Final = 1_000
 """How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
 LEDGER_SECONDS: Final = 2.0
@@ -267,7 +265,10 @@ class Engine:
             self._looked = self._hands.wall
             if self._nap_until is not None:
                 self._nap_until += step
-            self.timetable.handle(e.Stepped(step), self._hands.wall)
+            try:
+                self.timetable.handle(e.Stepped(step), self._hands.wall)
+            except Exception as error:  # noqa: BLE001 - by definition a bug of ours; the loop itself reads the clocks
+                self.fault(e.Stepped.__name__, error)
         return self._hands.wall
 
     # --- what the runs tell
@@ -369,8 +370,9 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next wake-up, but no longer than a slice, or until something is due earlier."""
+        now = self._read_clocks()  # first, because a step that is seen here makes a turn due at once
         target = self._next_turn()
-        seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - self._read_clocks()) / 1000)
+        seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - now) / 1000)
         if self._breathe or self._poked or seconds <= 0:
             self._breathe = False
             await anyio.lowlevel.checkpoint()

@@ -13,7 +13,7 @@ from loopcron._attempts import LiveRun
 from loopcron._instants import HOUR_MS
 from loopcron._outcomes import Reason
 from loopcron._policies import Policy
-from loopcron._schedules import MsSchedule
+from loopcron._schedules import MsSchedule, Schedule
 from loopcron._tables import CatchUp, Occupancy, Overlap
 
 
@@ -55,6 +55,10 @@ class JobFacts(NamedTuple):
     failures: int
     stuck: int
     runs: tuple[LiveRun, ...]
+    used: int | None
+    """The newest slot that was handed out or passed; None: none yet."""
+    watermark: int | None
+    """See `Entry.watermark`."""
 
 
 @final
@@ -63,9 +67,13 @@ class Entry:
     """One job's place in the timetable. Instants are in ms."""
 
     name: Final[str]
-    schedule: Final[MsSchedule]
+    rule: Final[Schedule]
+    """The schedule as it was given."""
+    schedule: MsSchedule
+    """The same as the timetable asks it, bound to `added`."""
     policy: Final[Policy]
-    added: Final[int]
+    added: int
+    """When it was added, by the clock as it stands now."""
     paused: bool
     registering: bool = True
     removed: bool = False
@@ -76,6 +84,14 @@ class Entry:
     """When that slot is due: it, or later by its jitter."""
     skips: int | None = None
     """The slot that somebody asked to skip; it counts for nothing once `slot` has moved on."""
+    used: int | None = None
+    """The newest slot that was handed out or passed, or the correction after which slots count; None: none yet."""
+    watermark: int | None = None
+    """What the ledger said of its row when it registered or refused; None: it stands where we put it."""
+    corrected: int | None = None
+    """The corrected now, until the ledger was asked to register the job again and has answered."""
+    asked_before: bool = False
+    """Whether the registration under way was asked for before the correction."""
     armed: int | None = None
     """The instant in whose bucket of the agenda the job stands."""
     claiming: Claiming | None = None
@@ -111,7 +127,7 @@ class Entry:
     @property
     def is_catching_up(self) -> bool:
         """Whether slots are caught up one after the other, so that the job's later slots wait."""
-        if self.policy.catch_up is not CatchUp.ALL or not self.runs:
+        if not self.runs or self.policy.catch_up is not CatchUp.ALL:
             return False
         return any(run.reason == "catch_up" for run in self.runs.values())
 
@@ -149,6 +165,8 @@ class Entry:
             failures=self.failures,
             stuck=self.stuck,
             runs=runs,
+            used=self.used,
+            watermark=self.watermark,
         )
 
     def _unregistered(self) -> str | None:

@@ -9,24 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from loopcron._instants import from_ms
+from loopcron._instants import HOUR_MS, from_ms
 from loopcron._outcomes import Outcome, Reason
 from loopcron._policies import Policy
 from loopcron._schedules import Schedule
+
+CORRECTION_MS: Final = 3 * HOUR_MS
+"""A step back by this or more is a correction: what the clock showed before was wrong."""
 
 # --- the ledger's part: what it is asked, and its answers
 
 
 class Register(NamedTuple):
-    """Action: make the job's row if there is none."""
+    """Action: make the job's row if there is none; after a correction of the clock, lower it."""
 
     job: str
     slot: int
     """When it was asked for; it orders the action and means nothing to the ledger."""
     watermark: int | None
     """A new row's watermark; None: the store's own now."""
+    corrected: bool = False
+    """The wall clock was corrected: a row above that watermark is lowered to it, by a ledger that may; see `Ledger`."""
 
 
 class Claim(NamedTuple):
@@ -328,11 +333,20 @@ class JobResumed(NamedTuple):
 
 
 class ClockStepped(NamedTuple):
-    """The wall clock was set; after a step back every job waits until it passes the job's last slot again."""
+    """The wall clock was set; what follows depends on the way and on how far, see `is_correction`."""
 
     job: str
     slot: int
     by_ms: int
+
+    @property
+    def is_correction(self) -> bool:
+        """
+        Whether it went back by 3 h or more: slots after the new now count anew, with a ledger that can forget.
+
+        After a smaller step back no slot recurs, and every job waits until the clock passes its last one again.
+        """
+        return self.by_ms <= -CORRECTION_MS
 
 
 class SchedulerStarted(NamedTuple):

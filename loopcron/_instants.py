@@ -6,6 +6,7 @@ Integers because slots are compared and added for years: 0.1 s three times is no
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -22,6 +23,11 @@ LONGEST: Final = timedelta(days=3653)
 def to_ms(instant: datetime) -> int:
     """Return the whole milliseconds from the epoch to *instant*, an aware datetime, rounded down."""
     return (instant - EPOCH) // MILLISECOND
+
+
+def up_to_ms(instant: datetime) -> int:
+    """Return the whole milliseconds from the epoch to *instant*, an aware datetime, rounded up."""
+    return -((EPOCH - instant) // MILLISECOND)
 
 
 def from_ms(milliseconds: int) -> datetime:
@@ -68,3 +74,13 @@ def span_ms(
     if rest:
         raise error(field, value, "must be whole milliseconds")
     return milliseconds
+
+
+def spread_ms(key: str, below: int) -> int:
+    """
+    Return a number of ms from 0 to under *below*, 0 if that is 0: a hash of *key*, so the same in every process.
+
+    CRC-32, because it is in every Python, equal everywhere, and spreads the keys that differ in a digit; nobody
+    gains by guessing it.
+    """
+    return zlib.crc32(key.encode()) * below >> 32

@@ -16,6 +16,7 @@ from loopcron._schedules import Schedule, checked_schedule
 from loopcron._tables import CatchUp, Overlap
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+SUCCESS: Final = frozenset(range(200, 300))
 RETRY_AFTER_STATUSES: Final = frozenset({425, 429, 503})
 RETRY_AFTER_SECONDS: Final = re.compile(r"[0-9]{1,9}\Z")
 CONFIGURATION_CODES: Final = frozenset({"token", "path", "tls"})
@@ -112,7 +113,7 @@ class HttpJob:
         ConfigError: An argument is none of these.
     """
 
-    __slots__ = ("_expected", "_request", "name", "policy", "schedule")
+    __slots__ = ("_request", "expected", "name", "policy", "schedule")
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ class HttpJob:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         token: Token | None = None,
-        expected: Iterable[int] = range(200, 300),
+        expected: Iterable[int] = SUCCESS,
         **policy: Unpack[PolicyFields],
     ) -> None:
         self.name: Final = checked_name(name)
@@ -139,11 +140,11 @@ class HttpJob:
             if not any(key.lower() == "content-type" for key, _ in pairs):
                 pairs = (*pairs, ("Content-Type", "application/json"))
         self._request: Final = Request(method, path, pairs, b"" if body is None else body, token)
-        self._expected: Final = _checked_statuses(expected)
+        self.expected: Final = _checked_statuses(expected)
 
     async def run(self, run: Run) -> Outcome:
         """Send the request and say what its status means."""
-        return outcome_of(await run.send(self._request), self._expected)
+        return outcome_of(await run.send(self._request), self.expected)
 
     def __repr__(self) -> str:
         return f"<HttpJob {self.name}, {self.schedule}, {self._request.method} {self._request.path}>"

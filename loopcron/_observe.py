@@ -201,7 +201,9 @@ def _line(event: e.Event) -> _Line:
             return logging.INFO, "%s resumed", (event.job,), None
         case e.ClockStepped():
             text = "the wall clock was set by %.3f s"
-            if event.by_ms < 0:
+            if event.is_correction:
+                text += "; that is a correction, so slots after the new now count anew"
+            elif event.by_ms < 0:
                 text += "; no slot recurs, so each job waits until it passes the job's last one again"
             return logging.WARNING, text, (event.by_ms / 1000,), None
         case e.SchedulerStarted():

@@ -7,7 +7,6 @@ Nothing here knows slots, runs or "now".
 from __future__ import annotations
 
 import sys
-import zlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from loopcron._errors import ConfigError
-from loopcron._instants import HOUR_MS, MILLISECOND, SECOND_MS, ZERO, span_ms
+from loopcron._instants import HOUR_MS, MILLISECOND, SECOND_MS, ZERO, span_ms, spread_ms
 from loopcron._tables import CatchUp, Lateness, Overlap
 
 BLAMES: Final = ("job", "endpoint", "transport")
@@ -93,16 +92,6 @@ def _is_cause(cause: object) -> bool:
 def doubled_ms(first: int, step: int, longest: int) -> int:
     """Return *first* doubled (*step* - 1) times, at most *longest*; the exponent is capped so no huge int is made."""
     return min(longest, first << min(step - 1, 40))
-
-
-def spread_ms(key: str, below: int) -> int:
-    """
-    Return a number of ms from 0 to under *below*, 0 if that is 0: a hash of *key*, so the same in every process.
-
-    CRC-32, because it is in every Python, equal everywhere, and spreads the keys that differ in a digit; nobody
-    gains by guessing it.
-    """
-    return zlib.crc32(key.encode()) * below >> 32
 
 
 class _Default(StrEnum):

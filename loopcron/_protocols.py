@@ -93,6 +93,11 @@ class Ledger(Protocol):
         Make a row for each job that has none, and return each job's watermark in ms, in the order given.
 
         A new row's watermark is what the registration says, or else the store's own now: a new job has no past.
+
+        A row that is there stays as it is, with one exception: where ``corrected`` is set and the rows are forgotten
+        with the process, a row above that watermark is lowered to it, and its fence is kept. A ledger that keeps rows
+        over restarts must not lower them, because other processes may have run those slots: it answers with what it
+        has, and health says how far ahead that is.
         """
         ...
 

@@ -197,8 +197,8 @@ class Scheduler:
         Let the job's next slot end as ``Skipped("skip_next")``; asking again before it has come changes nothing.
 
         Returns:
-            The slot, in UTC; None if nothing is skipped: the job is paused, has ended, or is not registered, or the scheduler
-            is stopping.
+            The slot, in UTC; None if nothing is skipped: the job is paused, has ended or is not registered, or the
+            scheduler is stopping.
 
         Raises:
             UnknownJobError: There is no such job.

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, final
 
 from loopcron._entries import JobFacts
 from loopcron._events import Settled
-from loopcron._instants import from_ms
+from loopcron._instants import from_ms, iso
 from loopcron._outcomes import Busy, Failed, Succeeded, TimedOut
 
 HISTORY: Final = 20
 """How many outcomes are kept per job."""
 SILENT_LOOP_SECONDS: Final = 90.0
 """A loop that last ticked longer ago is silent: it wakes at least every 30 s."""
+AHEAD_MS: Final = 60_000
+"""How far ahead of the clock a job's last slot may lie: what every job may be silent for besides its period."""
 BUSY_RUNS: Final = 3
 """So many runs in a row that found the lock taken are too many: a stuck lock looks like this."""
 
@@ -40,7 +42,7 @@ class JobState(StrEnum):
     STUCK = "stuck"
     """A run swallowed its cancellation and still lives."""
     OVERDUE = "overdue"
-    """A slot older than two periods has no outcome, or the loop is silent."""
+    """A slot older than two periods has no outcome, or the loop is silent, or the clock is behind the last slot."""
     FAILING = "failing"
     """The last run that succeeded or failed has failed."""
     BUSY_TOO_LONG = "busy_too_long"
@@ -211,6 +213,12 @@ def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -
     silent = reading.silent_seconds
     if silent is not None and silent > SILENT_LOOP_SECONDS:
         return JobState.OVERDUE, f"the loop last ticked {silent:.0f} s ago"
+    if facts.used is not None and facts.used - reading.now > AHEAD_MS:
+        wait = f"until its last slot, {iso(facts.used)}, has passed again, in {_span(facts.used - reading.now)}"
+        return JobState.OVERDUE, f"the clock went back; no slot recurs, so it waits {wait}"
+    if facts.watermark is not None and facts.watermark - reading.now > AHEAD_MS:
+        ahead = _span(facts.watermark - reading.now)
+        return JobState.OVERDUE, f"ledger ahead by {ahead}: it holds slots up to {iso(facts.watermark)} as taken"
     if facts.oldest is not None and reading.now - facts.oldest > 2 * facts.period:
         return JobState.OVERDUE, f"the slot of {from_ms(facts.oldest)} has no outcome after two periods"
     if facts.failures:
@@ -218,6 +226,10 @@ def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -
     if record is not None and record.busy >= BUSY_RUNS:
         return JobState.BUSY_TOO_LONG, f"{record.busy} runs in a row found the lock taken"
     return JobState.OK, ""
+
+
+def _span(milliseconds: int) -> timedelta:
+    return timedelta(seconds=-(-milliseconds // 1000))
 
 
 def _last_failure(record: JobRecord | None) -> str:

@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
-from loopcron._due import Following, due_at, settle_due
+from loopcron._due import due_at, settle_due
 from loopcron._entries import Claiming, Entry, JobFacts, Waiting
 from loopcron._instants import SECOND_MS
 from loopcron._live import LiveRuns
-from loopcron._outcomes import Interrupted, Missed, Outcome, Reason, Skipped, SkipReason, Taken, error_text
+from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, Taken, error_text
+from loopcron._places import Places
 from loopcron._policies import doubled_ms
-from loopcron._schedules import Every, in_ms
+from loopcron._schedules import in_ms
 from loopcron._tables import OVERLAP_TABLE, Overlap, Verdict
 
 CHUNK: Final = 500
@@ -47,7 +48,8 @@ class Timetable:
     1. The same facts and polls give the same actions.
     2. Polling again at the same now gives nothing, unless a fact came between or the answer ended with `More`.
     3. After a poll without `More` the next wake-up is later than now.
-    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count.
+    4. Every slot after registration, up to removal or stop, is covered by exactly one outcome; ranges count. After a
+       correction of the clock the slots after the corrected now count anew.
     5. Every run that is started is answered by exactly one outcome.
     6. The actions of a poll are ordered by slot, then by job name.
     7. One poll at the end covers the same slots as many on the way.
@@ -62,14 +64,8 @@ class Timetable:
 
     def __init__(self, now: int, *, startup_delay: int = 0, max_running: int | None = None, worker: str = "") -> None:
         self._live = LiveRuns(now, now + startup_delay)
-        self._max_running = max_running
-        self._worker = worker
+        self._places = Places(self._live, max_running, worker)
         self._jobs: dict[str, Entry] = {}
-        self._claiming: dict[str, Entry] = {}
-        self._line: dict[Entry, None] = {}
-        """Who waits for a place below the limit, first come first served; a dict, for its order."""
-        self._admitted: Entry | None = None
-        """Who has just left the line for a place that is free."""
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
 
@@ -80,9 +76,9 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if type(fact) is e.Stepped:
-            self._live.now = now
-        self._advance(now)
+        if type(fact) is not e.Stepped and now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         self._HANDLERS[type(fact)](self, fact)
 
     def poll(self, now: int) -> tuple[e.Action, ...]:
@@ -98,23 +94,22 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before: a bug in the caller.
         """
-        self._advance(now)
+        if now < self._live.now:
+            raise self._gone_back(now)
+        self._live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
         jobs = self._agenda.take(now, CHUNK)
-        if self._max_running is not None:
+        if self._places.limit is not None:
             jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
-        while self._may_admit:
-            self._admitted = next(iter(self._line))
-            del self._line[self._admitted]
-            self._look(self._admitted)
-        self._admitted = None
+        while (admitted := self._places.next_in_line()) is not None:
+            self._look(admitted)
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        first = self._agenda.first
+        first = self._agenda.first()
         if first is not None and first <= now:
             actions.append(e.More("", now))
         if not actions:
@@ -124,9 +119,9 @@ class Timetable:
 
     def next_wakeup(self) -> int | None:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
-        if self._live.out or self._may_admit:
+        if self._live.out or (self._places.line and self._places.are_free):
             return self._live.now
-        first = self._agenda.first
+        first = self._agenda.first()
         if self._drain_at is None:
             return first
         return self._drain_at if first is None else min(first, self._drain_at)
@@ -144,10 +139,8 @@ class Timetable:
     # --- facts
 
     def _added(self, fact: e.Added) -> None:
-        schedule = in_ms(fact.schedule)
-        if isinstance(schedule, Every) and schedule.anchor is None:
-            schedule = schedule.anchored(self._live.now)
-        job = Entry(fact.job, schedule, fact.policy, self._live.now, fact.paused)
+        schedule = in_ms(fact.schedule).bound(fact.job, self._live.now)
+        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._live.now, fact.paused)
         self._jobs[job.name] = job
         self._guarded(job, self._register)
         self._arm(job)
@@ -158,7 +151,9 @@ class Timetable:
             job = self._jobs.get(name)
             if job is None or not job.registering or self._live.stopping:
                 continue  # removed meanwhile, or added anew and answered already; or too late to have slots
-            if watermark is None:
+            if job.asked_before:
+                self._register_again(job)
+            elif watermark is None:
                 job.faults += 1
                 job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
             else:
@@ -169,11 +164,10 @@ class Timetable:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
-        self._leave_line(job)
-        self._end_waiting(job, Skipped("removed"))
+        self._places.leave_line(job)
+        self._places.end_waiting(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
-        self._agenda.drop(job)
         self._live.cancel(job, "remove")
         self._arm(job)
 
@@ -181,9 +175,9 @@ class Timetable:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
-            self._leave_line(job)
+            self._places.leave_line(job)
             if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
-                self._end_waiting(job, Skipped("paused"))
+                self._places.end_waiting(job, Skipped("paused"))
             job.paused = True
             self._live.out.append(e.JobPaused(job.name, self._live.now))
 
@@ -200,20 +194,16 @@ class Timetable:
         job.skips = job.skippable
 
     def _triggered(self, fact: e.Triggered) -> None:
-        job, now = self._jobs[fact.job], self._live.now
-        run = Waiting(now, "manual", job.period(job.slot), fact.key)
-        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        if verdict is Verdict.RUN:
-            # Not subject to the limit: somebody who asks for a run wants it now.
-            self._live.begin(job, now, "manual", 0, run.period, key=fact.key)
-        else:
-            self._give_way(job, verdict, run)
+        job = self._jobs[fact.job]
+        run = Waiting(self._live.now, "manual", job.period(job.slot), fact.key)
+        # Not subject to the limit: somebody who asks for a run wants it now.
+        self._places.enter(job, OVERLAP_TABLE[job.policy.overlap, job.occupancy], run)
         self._arm(job)
 
     def _answered(self, fact: e.Answered) -> None:
         for position, claim in enumerate(fact.claims):
             answer = None if fact.answers is None else fact.answers[position]
-            job = self._claiming.pop(claim.claim_id)
+            job = self._places.claiming.pop(claim.claim_id)
             claiming = job.claiming
             assert claiming is not None  # set together with the entry popped above
             job.claiming = None
@@ -222,9 +212,14 @@ class Timetable:
             else:
                 outcome = Skipped("ledger") if answer is None else Taken()
                 self._live.settle(job, claim.slot, outcome, claiming.reason)
+                if answer is not None:
+                    job.watermark = answer.watermark
+            if job.corrected is not None and not (job.removed or self._live.stopping):
+                self._register_again(job)
             self._arm(job)
 
     def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
+        job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         outcome: Outcome
         if job.removed:
@@ -254,7 +249,41 @@ class Timetable:
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._arm(job)
-        self._live.out.append(e.ClockStepped("", self._live.now, fact.by_ms))
+        event = e.ClockStepped("", self._live.now, fact.by_ms)
+        self._live.out.append(event)
+        if event.is_correction and not self._live.stopping:
+            for job in self._jobs.values():
+                self._correct(job, fact.by_ms)
+
+    def _correct(self, job: Entry, by: int) -> None:
+        """
+        Let the slots after now count anew, once the ledger has lowered its row.
+
+        Those up to now that have no outcome yet still wait for theirs. A job that has not begun begins anew.
+        """
+        now = self._live.now
+        job.corrected = now if job.corrected is None else min(now, job.corrected)
+        if job.skips != job.slot:
+            job.skips = None  # it has come and gone, and must not count when it comes again
+        if job.waiting is not None and job.waiting.key is None:
+            self._places.leave_line(job)
+            self._places.end_waiting(job, Skipped("overlap"))  # claimed later it would raise the row again
+        if job.slot is not None and (job.slot > now or job.used is None):
+            self._places.leave_line(job)
+            job.slot = None
+        if job.added > now:  # what counts from a start must not wait for the start to come again
+            job.added += by
+            job.schedule = in_ms(job.rule).bound(job.name, job.added)
+        if job.registering:
+            job.asked_before = job.retry_at is None
+        elif job.claiming is None:  # else the claim could come after and raise the row again
+            self._register_again(job)
+        self._arm(job)
+
+    def _register_again(self, job: Entry) -> None:
+        job.registering = True
+        job.asked_before = False
+        self._guarded(job, self._register)
 
     def _stop(self, fact: e.Stopping) -> None:
         drain_at = self._live.now + fact.drain_ms
@@ -264,24 +293,22 @@ class Timetable:
         self._drain_at = drain_at
         for job in self._jobs.values():
             closing = partial(Skipped, "limit") if job.is_limited else Missed
-            self._leave_line(job)
-            self._end_waiting(job, Interrupted("shutdown"))
+            self._places.leave_line(job)
+            self._places.end_waiting(job, Interrupted("shutdown"))
             self._close(job, closing)
         self._live.stopping = True
         self._live.end_waiting()
 
     # --- looking at one job
 
-    def _advance(self, now: int) -> None:
-        if now < self._live.now:
-            raise ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
-        self._live.now = now
+    def _gone_back(self, now: int) -> ValueError:
+        return ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
 
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
         self._live.look(job)
         if not (job.removed or self._live.stopping):
-            self._start_waiting(job)
+            self._places.start_waiting(job)
             if job.retry_at is None or job.retry_at <= self._live.now:
                 self._serve(job)
         self._arm(job)
@@ -316,53 +343,62 @@ class Timetable:
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
-        if job.policy.run_on_start:
+        if job.used is not None:
+            watermark = job.corrected
+        elif job.policy.run_on_start:
             newest = job.schedule.latest_ms(job.added)
             watermark = None if newest is None else newest - 1
-        if watermark is None and isinstance(job.schedule, Every) and job.schedule.is_from_start:
+        if watermark is None and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._live.out.append(e.Register(job.name, self._live.now, watermark))
+        self._live.out.append(e.Register(job.name, self._live.now, watermark, corrected=job.corrected is not None))
 
     def _open(self, job: Entry, watermark: int) -> None:
-        slot = job.schedule.next_ms(watermark)
-        last = job.schedule.latest_ms(watermark) if slot is None else None
-        due = 0 if slot is None else due_at(job.schedule, job.policy, job.name, slot)
+        begun = job.used is not None
+        # From what the ledger says a job only begins. After a correction its row may be one that cannot be lowered:
+        # then each slot is asked for, and lost, until time passes the row or somebody mends it.
+        begin = job.corrected if begun and job.corrected is not None else watermark
+        slot = job.schedule.next_ms(begin)
+        if job.slot is not None:
+            slot = job.slot
+        last = job.schedule.latest_ms(begin) if slot is None else None
+        due = due_at(job.schedule, job.policy, job.name, slot)
         # All that can fail is behind us.
         job.slot, job.due = slot, due
+        job.watermark = watermark
+        job.used = job.corrected if begun else None
+        job.corrected = None
         job.registering = False
         job.faults = 0
         job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
-        if slot is None:
+        if slot is None and not begun:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=False))
 
     # --- serving its slots
 
     def _slot_at(self, job: Entry) -> int | None:
         """Return when the job's first slot is to be served; None: something else has to happen first."""
-        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up or self._is_held(job):
+        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
             return None
+        if job.is_limited and job in self._places.line:
+            return None  # without the mark it stands there for what waits, and its slots go on
         at = max(job.due, self._live.release)
         return at if job.retry_at is None else max(at, job.retry_at)
-
-    def _is_held(self, job: Entry) -> bool:
-        # Without the mark it stands there for what waits, and its slots go on.
-        return job.is_limited and job in self._line
 
     def _serve_due(self, job: Entry) -> None:
         """Give every due slot of *job* its outcome, its claim, or its place among those that wait."""
         now = self._live.now
         assert job.slot is not None  # seen by the caller
         if job.slot == job.skips:
-            following = self._after(job, job.slot)
-            self._live.settle(job, job.slot, Skipped("skip_next"), "schedule")
-            self._move_on(job, job.slot, following)
-            if following is None or following.due > now:
+            skipped, (following, at) = job.slot, self._after(job, job.slot)
+            self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
+            self._move_on(job, skipped, following, at)
+            if following is None or at > now:
                 job.is_limited = False
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
         verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        stands = due.runs and verdict is Verdict.RUN and not self._finds_place(job)
+        stands = due.runs and verdict is Verdict.RUN and not self._places.admit(job)
         due_again = due_at(job.schedule, job.policy, job.name, due.slot) if stands else 0
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
         missed = due.missed
@@ -370,33 +406,25 @@ class Timetable:
             # What has stood in line has passed for want of a place, and says so.
             passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
             self._live.settle(job, missed.last, passed, due.reason)
+            job.used = missed.last
         job.is_limited = stands
         if stands:
             job.slot, job.due = due.slot, due_again
-            self._line[job] = None
+            self._places.stand_in_line(job)
             return
-        self._move_on(job, due.slot, due.following)
-        if due.runs and verdict is Verdict.RUN:
-            self._claim(job, due.slot, due.reason, due.period)
-        elif due.runs:
-            self._give_way(job, verdict, Waiting(due.slot, due.reason, due.period, None))
+        self._move_on(job, due.slot, due.following, due.due)
+        if due.runs:
+            self._places.enter(job, verdict, Waiting(due.slot, due.reason, due.period, None))
 
-    def _after(self, job: Entry, slot: int) -> Following | None:
+    def _after(self, job: Entry, slot: int) -> tuple[int | None, int]:
+        """Return the slot after *slot*, and when it is due."""
         following = job.schedule.next_ms(slot)
-        return (
-            None if following is None else Following(following, due_at(job.schedule, job.policy, job.name, following))
-        )
+        return following, due_at(job.schedule, job.policy, job.name, following)
 
-    def _move_on(self, job: Entry, last: int, following: Following | None) -> None:
-        job.slot, job.due = (None, 0) if following is None else following
+    def _move_on(self, job: Entry, last: int, following: int | None, due: int) -> None:
+        job.slot, job.due, job.used = following, due, last
         if following is None:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=True))
-
-    def _claim(self, job: Entry, slot: int, reason: Reason, period: int) -> None:
-        claim = e.Claim(job.name, slot, f"{self._worker}-{self._live.serial()}")
-        job.claiming = Claiming(claim.claim_id, slot, reason, period)
-        self._claiming[claim.claim_id] = job
-        self._live.out.append(claim)
 
     def _close(self, job: Entry, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
         """
@@ -408,78 +436,22 @@ class Timetable:
         first, now = job.slot, self._live.now
         if first is None or first > now or self._live.stopping:
             return  # nothing is due; or the stop has closed what was, and later slots are not ours
-        measured: list[tuple[int, int | None, Following | None]] = []
+        measured: list[tuple[int, int | None, int | None, int]] = []
 
         def measure(job: Entry) -> None:
             last = max(first, job.schedule.latest_ms(now) or first)
-            measured.append((last, job.schedule.count(first, last), self._after(job, last)))
+            measured.append((last, job.schedule.count(first, last), *self._after(job, last)))
 
         self._guarded(job, measure)
         if not measured and outcome is None:
             return
-        last, count, following = measured[0] if measured else (first, None, None)
+        last, count, following, at = measured[0] if measured else (first, None, None, 0)
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._live.settle(job, last, make(first, last, count), "schedule")
         if following is None and outcome is not None:
-            job.slot = None  # removed or stopped, so that nobody needs to hear of its end
+            job.slot, job.used = None, last  # removed or stopped, so that nobody needs to hear of its end
         else:
-            self._move_on(job, last, following)
-
-    # --- waiting for a run to end, or for a place
-
-    @property
-    def _has_room(self) -> bool:
-        return self._max_running is None or len(self._live) + len(self._claiming) < self._max_running
-
-    @property
-    def _may_admit(self) -> bool:
-        return bool(self._line) and self._has_room
-
-    def _finds_place(self, job: Entry) -> bool:
-        # First come, first served: a free place belongs to those who stand in line.
-        return self._has_room and (not self._line or job is self._admitted)
-
-    def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
-        """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""
-        if verdict is Verdict.WAIT:
-            job.waiting = run
-        elif verdict is Verdict.REPLACE:
-            self._end_waiting(job, Skipped("overlap"))
-            if run.key is not None and not job.is_limited:  # a slot would take the other one's place in line
-                self._leave_line(job)
-            job.waiting = run
-            self._live.cancel(job, "replace")
-            self._start_waiting(job)
-        else:
-            reason: SkipReason = "limit" if verdict is Verdict.LIMIT else "overlap"
-            self._live.settle(job, run.slot, Skipped(reason), run.reason, key=run.key)
-
-    def _start_waiting(self, job: Entry) -> None:
-        """Start what waits for the end of the job's runs, if they have ended."""
-        run = job.waiting
-        if run is None or not self._is_ready(job):
-            return
-        if run.key is not None:
-            job.waiting = None
-            self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
-        elif self._finds_place(job):
-            job.waiting = None
-            self._claim(job, run.slot, run.reason, run.period)
-        else:
-            self._line[job] = None
-
-    def _is_ready(self, job: Entry) -> bool:
-        return not (job.runs or job.claiming or (job in self._line and not job.is_limited))
-
-    def _leave_line(self, job: Entry) -> None:
-        self._line.pop(job, None)
-        job.is_limited = False
-
-    def _end_waiting(self, job: Entry, outcome: Outcome) -> None:
-        """Give *outcome* to what waits for the end of the job's runs, if anything does."""
-        run, job.waiting = job.waiting, None
-        if run is not None:
-            self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
+            self._move_on(job, last, following, at)
 
     # --- the end of a look
 
@@ -493,7 +465,7 @@ class Timetable:
         """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
         if not (job.removed or self._live.stopping):
-            if job.waiting is not None and self._is_ready(job):
+            if job.waiting is not None and self._places.is_ready(job):
                 at = self._live.now
             else:
                 at = job.retry_at if job.registering else self._slot_at(job)
@@ -502,7 +474,9 @@ class Timetable:
                 wakeup = run.wakeup()
                 if wakeup is not None and (at is None or wakeup < at):
                     at = wakeup
-        if at is not None:
+        if at is None:
+            self._agenda.drop(job)
+        else:
             self._agenda.put(job, at)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Timetable, Any], None]]] = {

@@ -30,6 +30,8 @@ class MemoryLedger:
     """
     Keeps one row per job in memory; forgotten when the process ends, and not shared with other workers.
 
+    So when the wall clock is corrected, set back by 3 h or more, it forgets what lies ahead of the new now.
+
     A scheduler makes one for each of its lives; give it one to keep the rows from one life to the next, or to let
     two schedulers of one process share them.
 
@@ -44,13 +46,19 @@ class MemoryLedger:
     async def register(self, jobs: Sequence[Register]) -> Sequence[int]:
         """See `Ledger.register`."""
         now = to_ms(self._clock.now())
-        watermarks: list[int] = []
-        for job in jobs:
-            row = self._rows.get(job.job)
-            if row is None:
-                row = self._rows[job.job] = _Row(now if job.watermark is None else job.watermark)
-            watermarks.append(row.watermark)
-        return watermarks
+        if any(job.corrected for job in jobs):
+            for row in self._rows.values():  # of removed jobs too, which may be added again
+                row.watermark = min(row.watermark, now)
+        return [self._register(job, now) for job in jobs]
+
+    def _register(self, job: Register, now: int) -> int:
+        mark = now if job.watermark is None else job.watermark
+        row = self._rows.get(job.job)
+        if row is None:
+            row = self._rows[job.job] = _Row(mark)
+        elif job.corrected:
+            row.watermark = min(row.watermark, mark)
+        return row.watermark
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[Answer]:
         """See `Ledger.claim`; the fence is at least the store's now in ms, so it rises even over a restart."""

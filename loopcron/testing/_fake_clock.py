@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from heapq import heappop, heappush
 from typing import Final, Protocol, final
 
@@ -16,6 +18,7 @@ from loopcron._spawn import current_handle
 
 PATIENCE_SECONDS: Final = 5.0
 """How long, in real time, `FakeClock.advance` waits for a run that does something else than wait for the clock."""
+MICROSECOND: Final = timedelta(microseconds=1)
 START: Final = datetime(2031, 5, 7, 11, 13, 17, tzinfo=UTC)
 """The default start: odd, so that a stray real clock shows up in a test's output."""
 
@@ -35,7 +38,8 @@ class Player(Protocol):
 @final
 class FakeClock:
     """
-    A `Clock` with a wall hand and a monotonic hand that move together by `advance`, or apart by `jump_wall`.
+    A `Clock` with a wall hand and a monotonic hand that `advance` moves together, `drift` at different rates, and
+    `jump_wall` apart.
 
     A scheduler that is given it registers itself when it starts. Before every move the clock waits until each such
     scheduler is *quiet*: its loop sleeps, and every live run waits in `Run.sleep` or in `hang`. So nothing depends
@@ -51,8 +55,10 @@ class FakeClock:
     """
 
     def __init__(self, start: datetime = START) -> None:
-        self._wall = aware("start", start)
         self._monotonic = timedelta(hours=7)
+        # The wall hand is reckoned from where it was set last, so that no rounding adds up on the way.
+        self._rate = Fraction(1)
+        self._set_wall, self._set_at = aware("start", start), self._monotonic
         self._sleepers: list[tuple[timedelta, int, anyio.Event]] = []
         self._serial = 0
         self._resuming = 0
@@ -60,8 +66,9 @@ class FakeClock:
         self._glides: list[timedelta] = []
 
     def now(self) -> datetime:
-        """Return the wall hand."""
-        return self._wall
+        """Return the wall hand, down to the microsecond."""
+        passed = (self._monotonic - self._set_at) // MICROSECOND
+        return self._set_wall + math.floor(passed * self._rate) * MICROSECOND
 
     def monotonic(self) -> float:
         """Return the monotonic hand, in seconds."""
@@ -91,7 +98,9 @@ class FakeClock:
 
     async def advance(self, duration: timedelta) -> None:
         """
-        Move both hands on by *duration*, one sleeper's instant at a time, each scheduler being quiet in between.
+        Move the monotonic hand on by *duration*, and the wall hand along with it.
+
+        That goes by one sleeper's instant at a time, each scheduler being quiet in between.
 
         Raises:
             ConfigError: *duration* is negative or no timedelta.
@@ -109,13 +118,33 @@ class FakeClock:
 
     def jump_wall(self, by: timedelta) -> None:
         """
-        Set the wall hand, forward or back, while the monotonic one stands: a clock that is set, or a suspend.
+        Set the wall hand, forward or back, while the monotonic one stands.
 
-        Sleepers sleep by the monotonic hand and do not notice; a scheduler does within 30 s.
+        That is what happens when a clock is set, and when a machine sleeps for *by* and wakes: a suspend is a jump
+        forward, because the monotonic clock stands meanwhile. Sleepers sleep by the monotonic hand and do not notice;
+        a scheduler does within 30 s after.
+
+        Raises:
+            ConfigError: *by* is no timedelta.
         """
         if not isinstance(by, timedelta):
             raise ConfigError("by", by, "must be a timedelta")
-        self._wall += by
+        self._set_wall, self._set_at = self.now() + by, self._monotonic
+
+    def drift(self, rate: float) -> None:
+        """
+        Let the wall hand run fast or slow from now on; sleepers go by the monotonic one.
+
+        Args:
+            rate: Seconds of the wall hand per second of the monotonic one, from 0.001 to 1000; 1.0 is true.
+
+        Raises:
+            ConfigError: *rate* is none of these.
+        """
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.001 <= rate <= 1000:
+            raise ConfigError("rate", rate, "must be a number from 0.001 to 1000; 1.0 is true")
+        self.jump_wall(timedelta(0))
+        self._rate = Fraction(str(rate))  # what is meant by 1.00001, and not the float next to it
 
     @contextmanager
     def attach(self, player: Player) -> Iterator[None]:
@@ -127,7 +156,6 @@ class FakeClock:
             self._players.remove(player)
 
     def _move_to(self, instant: timedelta) -> None:
-        self._wall += instant - self._monotonic
         self._monotonic = instant
         while self._sleepers and self._sleepers[0][0] <= instant:
             _, _, event = heappop(self._sleepers)

@@ -8,9 +8,10 @@ import pytest
 
 from loopcron import _events as e
 from loopcron._entries import JobFacts
+from loopcron._every import every
 from loopcron._outcomes import Outcome
 from loopcron._policies import Policy
-from loopcron._schedules import Schedule, every
+from loopcron._schedules import Schedule
 from loopcron._timetable import Timetable
 
 START = 1_772_323_200_000

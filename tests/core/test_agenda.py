@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
+from loopcron._every import every
 from loopcron._policies import Policy
-from loopcron._schedules import every
 from loopcron._timetable import CHUNK, Timetable
 
 START = 1_772_323_200_000
@@ -34,25 +34,27 @@ def test_agenda_hands_out_in_the_order_of_instants() -> None:
     items = [Item(name) for name in "abcd"]
     for item, instant in zip(items, (20, 10, 10, 30), strict=True):
         agenda.put(item, instant)
-    assert agenda.first == 10
+    assert agenda.first() == 10
     assert agenda.take(9, 10) == []
     assert [item.name for item in agenda.take(20, 10)] == ["b", "c", "a"]
-    assert agenda.first == 30
+    assert agenda.first() == 30
     assert [item.armed for item in items] == [None, None, None, 30]
 
 
-def test_entry_counts_once_at_its_earliest() -> None:
-    """An entry put twice counts at the earlier instant only; the other one is stale and hands out nothing."""
+def test_entry_counts_where_it_was_put_last() -> None:
+    """An entry put again counts at the new instant only; where it stood is stale, hands out nothing, wakes nobody."""
     agenda: Agenda[Item] = Agenda()
-    item = Item("a")
+    item, other = Item("a"), Item("b")
     agenda.put(item, 20)
     agenda.put(item, 30)
-    assert item.armed == 20
+    assert agenda.first() == 30
     agenda.put(item, 10)
-    assert agenda.take(10, 10) == [item]
-    assert agenda.first == 20
-    assert agenda.take(30, 10) == []
-    assert agenda.first is None
+    agenda.put(item, 40)
+    agenda.put(other, 20)
+    assert agenda.take(20, 10) == [other]
+    assert agenda.first() == 40
+    assert agenda.take(40, 10) == [item]
+    assert agenda.first() is None
     assert agenda._stale == agenda._counting == 0
 
 
@@ -78,7 +80,7 @@ def test_limit_splits_a_bucket() -> None:
     taken = [item.name for _ in range(4) for item in agenda.take(10, 2)]
     assert sorted(taken) == list("0123456")
     assert agenda.take(10, 2) == []
-    assert agenda.first is None
+    assert agenda.first() is None
 
 
 def test_stale_entries_are_swept_out() -> None:
@@ -105,7 +107,7 @@ def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> Non
         item = items[number]
         if kind == "put":
             agenda.put(item, instant)
-            table[item] = min(instant, table.get(item, instant))
+            table[item] = instant
         elif kind == "drop":
             agenda.drop(item)
             table.pop(item, None)
@@ -113,8 +115,8 @@ def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> Non
             taken = agenda.take(instant, 1_000)
             assert set(taken) == {item for item, at in table.items() if at <= instant}
             table = {item: at for item, at in table.items() if at > instant}
-        first = agenda.first
-        assert not table or (first is not None and first <= min(table.values()))
+        first = agenda.first()
+        assert first == min(table.values(), default=None)
         assert size(agenda) == agenda._counting + agenda._stale
         assert agenda._counting == len(table)
 
@@ -152,5 +154,11 @@ def test_adding_and_removing_for_ever_stays_bounded() -> None:
         timetable.poll(now)
     agenda = timetable._agenda
     assert sum(map(len, agenda._buckets.values())) < 100
-    left = (timetable._jobs, timetable._live._running, timetable._live._stuck, timetable._claiming, timetable._line)
+    left = (
+        timetable._jobs,
+        timetable._live._running,
+        timetable._live._stuck,
+        timetable._places.claiming,
+        timetable._places.line,
+    )
     assert not any(left)

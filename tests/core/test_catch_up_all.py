@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import every
 from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Missed, Outcome, Skipped, Succeeded, Taken
-from loopcron._schedules import every
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk

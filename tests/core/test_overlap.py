@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import at
 from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Retry
-from loopcron._schedules import at
 from loopcron._tables import OVERLAP_TABLE, Occupancy, Overlap, Verdict
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from loopcron._errors import ConfigError
-from loopcron._policies import BY_PERIOD, Policy, Retry, doubled_ms, finite_seconds, spread_ms
+from loopcron._instants import spread_ms
+from loopcron._policies import BY_PERIOD, Policy, Retry, doubled_ms, finite_seconds
 from loopcron._tables import CATCH_UP_TABLE, OVERLAP_TABLE, CatchUp, Lateness, Occupancy, Overlap, Verdict
 
 HOUR = 3_600_000

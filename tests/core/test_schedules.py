@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopcron._errors import ScheduleError
+from loopcron._every import At, at, every
 from loopcron._instants import from_ms, iso, to_ms
-from loopcron._schedules import At, at, checked_schedule, every, in_ms
+from loopcron._schedules import checked_schedule, in_ms
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EASTERN = timezone(timedelta(hours=-5))
@@ -46,6 +47,8 @@ BAD_EVERY: list[tuple[tuple[Any, ...], dict[str, Any], str, str]] = [
     ((), {"minutes": 1, "phase": timedelta(seconds=-1)}, "phase", "between"),
     ((), {"minutes": 1, "phase": timedelta(microseconds=1500)}, "phase", "whole milliseconds"),
     ((), {"minutes": 1, "phase": 5}, "phase", "timedelta"),
+    ((), {"minutes": 1, "phase": "random"}, "phase", "a timedelta or 'spread'"),
+    ((), {"minutes": 1, "phase": ""}, "phase", "a timedelta or 'spread'"),
     ((), {"minutes": 1, "phase": timedelta(days=4000), "anchor": "start"}, "phase", "ten years"),
     ((), {"minutes": 1, "anchor": "midnight"}, "anchor", "'epoch' or 'start'"),
     ((), {"minutes": 1, "anchor": None}, "anchor", "'epoch' or 'start'"),
@@ -121,12 +124,11 @@ def test_open_anchor_has_no_slots() -> None:
         rule.next_after(NOON)
     with pytest.raises(ScheduleError, match="before a scheduler has started"):
         rule.latest_until(NOON)
-    assert not rule.is_from_start
 
 
 def test_anchored_rule_begins_with_its_first_slot() -> None:
     """Anchored at a start, n counts from 0: nothing lies before start + phase."""
-    rule = every(minutes=1, phase=timedelta(seconds=90), anchor="start").anchored(to_ms(NOON))
+    rule = every(minutes=1, phase=timedelta(seconds=90), anchor="start").bound("job", to_ms(NOON))
     first = NOON + timedelta(seconds=90)
     assert rule.is_from_start
     assert rule.latest_until(first - timedelta(milliseconds=1)) is None
@@ -141,8 +143,56 @@ def test_rules_say_themselves() -> None:
     assert str(every(minutes=15)) == "every 0:15:00"
     assert str(every(minutes=15, phase=timedelta(seconds=7))) == "every 0:15:00 + 0:00:07"
     assert str(every(minutes=15, anchor="start")) == "every 0:15:00, from the start"
-    assert str(every(minutes=15, anchor="start").anchored(0)) == "every 0:15:00, from the start"
+    assert str(every(minutes=15, anchor="start").bound("job", 0)) == "every 0:15:00, from the start"
+    assert str(every(minutes=15, phase="spread")) == "every 0:15:00 + spread"
     assert str(at(NOON)) == "once at 2026-03-01T12:00:00.000Z"
+
+
+def test_spread_phase_has_no_slots_yet() -> None:
+    """A phase that waits for the job's name says so instead of guessing."""
+    rule = every(minutes=15, phase="spread")
+    with pytest.raises(ScheduleError, match=r"^phase='spread': has no slots before a job was added with it$"):
+        rule.next_after(NOON)
+    with pytest.raises(ScheduleError, match="before a job was added"):
+        rule.latest_until(NOON)
+    with pytest.raises(ScheduleError, match="before a scheduler has started"):
+        every(minutes=15, phase="spread", anchor="start").next_after(NOON)
+
+
+@pytest.mark.parametrize(("job", "phase"), [("sync", 155_291), ("groomer", 39_534), ("a", 818_148)])
+def test_spread_phase_is_a_hash_of_the_name(job: str, phase: int) -> None:
+    """The phase is the CRC-32 of the job's name, modulo the interval: the same in every process and version."""
+    bound = every(minutes=15, phase="spread").bound(job, to_ms(NOON))
+    assert bound.phase == timedelta(milliseconds=phase)
+    assert bound.next_ms(0) == phase
+    assert not bound.is_from_start
+
+
+@given(st.text(min_size=1), st.integers(1, 10**11))
+def test_spread_phase_is_below_the_interval(job: str, interval: int) -> None:
+    """Whatever the name, slots stay one interval apart, and the first one after the epoch is the phase."""
+    rule = every(timedelta(milliseconds=interval), phase="spread")
+    bound = rule.bound(job, 12_345)
+    first = bound.next_ms(-1)
+    assert first is not None
+    assert 0 <= first < interval
+    assert bound.next_ms(first) == first + interval
+    assert bound == rule.bound(job, 98_765) == bound.bound("other", 0)
+
+
+def test_spread_spreads() -> None:
+    """Fifty jobs with one rule have hardly two on one instant."""
+    rule = every(minutes=15, phase="spread")
+    assert len({rule.bound(f"job-{number}", 0).phase for number in range(50)}) == 50
+
+
+def test_spread_from_the_start() -> None:
+    """With the anchor at the start, the first slot is the start plus the hash."""
+    rule = every(minutes=15, phase="spread", anchor="start").bound("sync", to_ms(NOON))
+    first = NOON + timedelta(milliseconds=155_291)
+    assert rule.is_from_start
+    assert rule.next_after(NOON - timedelta(days=1)) == first
+    assert rule.latest_until(first - timedelta(milliseconds=1)) is None
 
 
 @given(
@@ -235,7 +285,7 @@ def test_our_schedules_are_not_wrapped() -> None:
     ("schedule", "remedy"),
     [
         (timedelta(minutes=1), "is a duration; every"),
-        ("*/5 * * * *", "must be every"),
+        ("*/5 * * * *", r"is a text; cron\("),
         (None, "must be every"),
         (60, "must be every"),
         (every, "must be every"),

@@ -40,6 +40,8 @@ FINE: dict[str, Any] = {
     "failures": 0,
     "stuck": 0,
     "runs": (),
+    "used": START,
+    "watermark": None,
 }
 # Each makes its state hold; those that come later in the order hold beside it and are not shown.
 WRONG: dict[JobState, dict[str, Any]] = {
@@ -122,6 +124,32 @@ def test_silent_loop_makes_all_jobs_overdue(silent: float, state: JobState) -> N
     """A loop that last ticked over 90 s ago serves nobody, whatever the slots say."""
     assert read(silent=silent).state is state
     assert read(silent=silent, oldest=None, slot=None).state is state
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(60_000, JobState.OK), (60_001, JobState.OVERDUE)])
+def test_clock_behind_the_last_slot_makes_overdue(ahead: int, state: JobState) -> None:
+    """A job whose last slot lies over a minute ahead is overdue, and says that the clock went back and until when."""
+    health = read(used=START + ahead, watermark=START + ahead)
+    assert health.state is state
+    assert health.why == (
+        ""
+        if state is JobState.OK
+        else "the clock went back; no slot recurs, so it waits until its last slot, 2026-03-01T00:01:00.001Z, "
+        "has passed again, in 0:01:01"
+    )
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(60_000, JobState.OK), (4_320_000, JobState.OVERDUE)])
+def test_ledger_ahead_of_the_clock_makes_overdue(ahead: int, state: JobState) -> None:
+    """A row over a minute ahead keeps the job from running: it is overdue, and says by how much the row is ahead."""
+    for used in (None, START):
+        health = read(used=used, watermark=START + ahead)
+        assert health.state is state
+        assert health.why == (
+            ""
+            if state is JobState.OK
+            else "ledger ahead by 1:12:00: it holds slots up to 2026-03-01T01:12:00.000Z as taken"
+        )
 
 
 def test_failing_names_the_last_failure() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import at, every
 from loopcron._instants import from_ms
-from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, TimedOut
+from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import at, every
+from loopcron._timetable import Timetable
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -473,6 +474,358 @@ def test_step_moves_the_drain_and_the_startup_delay(late_desk: Desk) -> None:
     desk.tell(e.Stepped(-HOUR), 5_000 - 2 * HOUR)
     desk.at(15_000 - 2 * HOUR)
     assert [cancel.by for cancel in desk.take(e.Cancel)] == ["shutdown"]
+
+
+# --- corrections of the clock
+
+
+def correct(desk: Desk, elapsed: int, by: int = -4 * HOUR) -> None:
+    """Set the clock back from this time, counted from the start."""
+    desk.tell(e.Stepped(by), elapsed + by)
+
+
+def answer(desk: Desk, row: int | None = None, *, lowers: bool = True) -> None:
+    """Answer all registrations that wait, having this *row*, or one far ahead, that may be lowered."""
+    for register in desk.take(e.Register):
+        mark = desk.now if register.watermark is None else register.watermark
+        desk.tell(e.Registered([register.job], [mark if row is None else min(row, mark) if lowers else row]))
+
+
+def served(desk: Desk, minutes: int) -> None:
+    """Add a job, and run it each minute up to this one."""
+    desk.add()
+    for minute in range(1, minutes + 1):
+        desk.at(minute * MINUTE)
+        desk.win()
+        desk.end(Succeeded())
+    desk.actions.clear()
+
+
+@pytest.mark.parametrize(("by", "is_one"), [(-3 * HOUR, True), (-3 * HOUR + 1, False), (3 * HOUR, False)])
+def test_three_hours_back_are_a_correction(desk: Desk, by: int, is_one: bool) -> None:
+    """A step back of 3 h or more asks the ledger to lower the row to the corrected now, any other one does not."""
+    served(desk, 2)
+    correct(desk, 2 * MINUTE + 500, by)
+    (stepped,) = desk.take(e.ClockStepped)
+    assert stepped.is_correction == is_one
+    assert desk.take(e.Register) == ([e.Register("job", desk.now, desk.now, corrected=True)] if is_one else [])
+
+
+def test_slots_count_anew_after_a_correction(desk: Desk) -> None:
+    """Once the ledger has answered, the next slot is the first after the corrected now; until then there is none."""
+    served(desk, 3)
+    correct(desk, 3 * MINUTE + 500, -3 * HOUR)
+    corrected = desk.now - desk.start
+    desk.at(corrected + 10 * MINUTE)
+    assert (desk.claims, desk.facts().slot) == ([], None)
+    desk.at(corrected + 10 * MINUTE + 1)
+    answer(desk)
+    assert desk.outcomes() == [
+        (corrected + 9 * MINUTE - 500, Missed(desk.start - 3 * HOUR + 4 * MINUTE, desk.now - 60_501, 9))
+    ]
+    assert [claim.slot for claim in desk.claims] == [desk.now - 501]
+
+
+def test_slot_that_was_due_when_the_clock_was_corrected_comes_again(desk: Desk) -> None:
+    """What was due at that very moment and not yet asked for is ahead again, and has no outcome before its time."""
+    desk.add(every(hours=1))
+    desk.actions.clear()
+    correct(desk, HOUR, -3 * HOUR - 1)
+    answer(desk)
+    assert desk.facts().slot == desk.start - 2 * HOUR
+    assert desk.outcomes() == []
+
+
+def test_ledger_that_cannot_be_lowered_is_asked_for_each_slot(desk: Desk) -> None:
+    """A row that stays ahead is told in the facts; each slot is lost to it, until somebody mends the row."""
+    served(desk, 2)
+    row = desk.start + 2 * MINUTE
+    correct(desk, 2 * MINUTE + 500)
+    answer(desk, row, lowers=False)
+    assert (desk.facts().watermark, desk.facts().slot) == (row, desk.start - 4 * HOUR + 3 * MINUTE)
+    desk.at(-4 * HOUR + 3 * MINUTE)
+    claims, desk.claims = desk.claims, []
+    desk.tell(e.Answered(claims, [e.Lost(row - 1)]))
+    assert desk.outcomes() == [(-4 * HOUR + 3 * MINUTE, Taken())]
+    assert desk.facts().watermark == row - 1
+    desk.at(-4 * HOUR + 4 * MINUTE)
+    desk.win()
+    assert desk.facts().watermark is None
+
+
+def test_claim_under_way_is_answered_before_the_row_is_lowered(desk: Desk) -> None:
+    """A claim could raise the row again, so the job registers once it is answered; what is won runs."""
+    desk.add()
+    desk.at(MINUTE)
+    desk.actions.clear()
+    correct(desk, MINUTE + 5)
+    assert kinds(desk) == [e.ClockStepped]
+    desk.win()
+    assert [start.slot for start in desk.take(e.Start)] == [desk.start + MINUTE]
+    assert [register.watermark for register in desk.actions if isinstance(register, e.Register)] == [desk.now]
+    answer(desk)
+    desk.end(Succeeded())
+    desk.at(-4 * HOUR + 2 * MINUTE)
+    assert [claim.slot for claim in desk.claims] == [desk.start - 4 * HOUR + 2 * MINUTE]
+
+
+@pytest.mark.parametrize("end", [e.Removed("job"), e.Stopping(10_000)], ids=["removed", "stopping"])
+def test_claim_under_way_of_a_job_that_is_gone_registers_nothing(desk: Desk, end: e.Fact) -> None:
+    """Neither a removed job nor one of a stopping scheduler has slots to come."""
+    desk.add()
+    desk.at(MINUTE)
+    desk.take(e.Register)
+    correct(desk, MINUTE + 5)
+    desk.tell(end)
+    desk.win()
+    assert desk.take(e.Register) == []
+
+
+def test_stopping_scheduler_registers_nothing(desk: Desk) -> None:
+    """A clock that is corrected during the drain changes nothing but the instants."""
+    served(desk, 1)
+    desk.tell(e.Stopping(10_000))
+    correct(desk, MINUTE + 5)
+    assert kinds(desk) == [e.ClockStepped]
+
+
+def test_live_run_goes_on_through_a_correction(desk: Desk) -> None:
+    """A run keeps the time it has left, and ends as it ends."""
+    begin(desk, timeout=timedelta(seconds=50))
+    correct(desk, MINUTE + 20_000)
+    answer(desk)
+    assert desk.take(e.Cancel) == []
+    desk.at(MINUTE + 49_999 - 4 * HOUR)
+    assert desk.take(e.Cancel) == []
+    desk.end(Succeeded())
+    assert desk.outcomes() == [(MINUTE, Succeeded())]
+
+
+def test_answer_from_before_the_correction_does_not_count(desk: Desk) -> None:
+    """A job that registers while the clock is corrected asks again, be the first answer a row or a failure."""
+    for name, marks in (("a", [desk.start]), ("b", None)):
+        desk.tell(e.Added(name, every(minutes=1), Policy()))
+        desk.take(e.Register)
+        correct(desk, 5 - 4 * HOUR if name == "b" else 5)
+        desk.take(e.Register)
+        desk.tell(e.Registered([name], marks))
+        assert desk.take(e.Register) == [e.Register(name, desk.now, None, corrected=True)]
+        desk.tell(e.Registered([name], [desk.now]))
+        assert desk.facts(name).slot == desk.now + MINUTE - 5
+
+
+def test_correction_waits_for_a_ledger_that_cannot_be_asked(desk: Desk) -> None:
+    """Registering again is repeated with a back-off as at first; slots count from the earliest correction."""
+    served(desk, 1)
+    correct(desk, MINUTE + 5)
+    first = desk.now
+    desk.take(e.Register)
+    desk.tell(e.Registered(["job"], None))
+    assert desk.facts().parked == "the ledger could not be asked to register it"
+    correct(desk, first - desk.start + 500, 10 * HOUR)
+    correct(desk, desk.now - desk.start, -3 * HOUR)
+    assert desk.take(e.Register) == []
+    desk.at(first - desk.start + 7 * HOUR + 1_000)
+    assert [register.watermark for register in desk.take(e.Register)] == [first]
+    desk.tell(e.Registered(["job"], [first]))
+    assert desk.facts().parked is None
+    (settled,) = [settled for settled in desk.take(e.Settled) if isinstance(settled.outcome, Missed)]
+    assert settled.outcome.first == first + MINUTE - 5  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("ran", [0, 1])
+def test_paused_job_keeps_what_it_owes(desk: Desk, ran: int) -> None:
+    """Slots of a paused job up to the corrected now are settled at `resume`, and those after it count anew."""
+    desk.add(every(hours=1))
+    for hour in range(1, ran + 1):
+        desk.at(hour * HOUR)
+        desk.win()
+        desk.end(Succeeded())
+    desk.actions.clear()
+    desk.tell(e.Paused("job"), ran * HOUR + 5 * MINUTE)
+    correct(desk, 10 * HOUR + 1)
+    answer(desk, desk.start + ran * HOUR)
+    desk.tell(e.Resumed("job"))
+    first, last = desk.start + (ran + 1) * HOUR, desk.start + 6 * HOUR
+    assert desk.outcomes() == [(6 * HOUR, Skipped("paused", first, last, 6 - ran))]
+    assert desk.facts().slot == desk.start + 7 * HOUR
+
+
+def test_parked_job_stays_parked_until_its_schedule_answers(desk: Desk) -> None:
+    """A correction asks the ledger for a parked job too; the job works again only when its schedule does."""
+
+    class Moody:
+        works = True
+
+        def next_after(self, instant: datetime) -> datetime:
+            if not self.works:
+                raise OSError("no")
+            return instant.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+        def latest_until(self, instant: datetime) -> datetime:
+            return instant.replace(minute=0, second=0, microsecond=0)
+
+    moody = Moody()
+    desk.add(moody)
+    desk.at(HOUR)
+    desk.win()
+    desk.end(Succeeded())
+    moody.works = False
+    desk.at(6 * HOUR)
+    assert desk.facts().parked == "OSError: no"
+    correct(desk, 6 * HOUR + 1)
+    answer(desk)
+    assert desk.take(e.JobUnparked) == []
+    assert desk.facts().parked == "OSError: no"
+    moody.works = True
+    desk.at(2 * HOUR + 10_000)
+    answer(desk)
+    assert len(desk.take(e.JobUnparked)) == 1
+    assert desk.facts().slot == desk.start + 3 * HOUR
+
+
+def test_start_moves_with_the_corrected_clock(desk: Desk) -> None:
+    """What counts from a start goes on in its rhythm; the start lies ahead now, and its slots must not wait for it."""
+    desk.add(every(minutes=10, anchor="start"))
+    desk.at(0)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, 5 * MINUTE)
+    answer(desk)
+    assert desk.facts().added == desk.start - 4 * HOUR
+    assert desk.facts().slot == desk.start - 4 * HOUR + 10 * MINUTE
+
+
+def test_start_that_is_long_past_stays(desk: Desk) -> None:
+    """A start that lies before the corrected now too stays where it is, and with it what is owed from then on."""
+    desk.add(every(minutes=7, anchor="start"), paused=True)
+    correct(desk, 20 * HOUR)
+    answer(desk, desk.start - 1)
+    assert (desk.facts().added, desk.facts().slot) == (desk.start, desk.start)
+
+
+@pytest.mark.parametrize("anchor", ["epoch", "start"])
+def test_correction_during_the_startup_delay_keeps_the_first_run(late_desk: Desk, anchor: Any) -> None:
+    """A job that has not begun begins anew at the corrected start: its run at the start is not lost."""
+    late_desk.add(every(hours=1, anchor=anchor), run_on_start=True)
+    correct(late_desk, 2_000)
+    answer(late_desk)
+    late_desk.at(5_000 - 4 * HOUR)
+    assert [claim.slot for claim in late_desk.claims] == [late_desk.start - 4 * HOUR]
+    late_desk.win()
+    assert [start.reason for start in late_desk.take(e.Start)] == ["start"]
+
+
+def test_single_slot_comes_again_after_a_correction(desk: Desk) -> None:
+    """Slots recur after a correction, that of `at` too; one that is past stays past, and is not told once more."""
+    desk.add(at(from_ms(desk.start + 5 * HOUR)), name="again")
+    desk.add(at(from_ms(desk.start + MINUTE)), name="past")
+    for elapsed in (MINUTE, 5 * HOUR):
+        desk.at(elapsed)
+        desk.win()
+        desk.end(Succeeded())
+    assert len(desk.take(e.JobEnded)) == 2
+    correct(desk, 5 * HOUR + 1)
+    answer(desk)
+    assert (desk.facts("again").ended, desk.facts("past").ended) == (False, True)
+    desk.at(5 * HOUR)
+    assert [claim.job for claim in desk.claims] == ["again"]
+    assert [ended.job for ended in desk.take(e.JobEnded)] == ["again"]
+
+
+def test_two_corrections_in_a_row_count_from_the_earlier_now(desk: Desk) -> None:
+    """A job that was re-based and has run nothing since is re-based again, and does not begin anew at its start."""
+    desk.add(every(minutes=1, anchor="start"))
+    desk.at(MINUTE)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, MINUTE + 5)
+    answer(desk)
+    correct(desk, MINUTE + 10 - 4 * HOUR)
+    answer(desk)
+    assert (desk.claims, desk.facts().slot) == ([], desk.start - 8 * HOUR + 2 * MINUTE)
+
+
+def test_slot_that_waits_for_a_run_is_skipped_at_a_correction(desk: Desk) -> None:
+    """A slot that waits for the end of a run would be claimed from ahead: it is skipped; a manual run waits on."""
+    for name in ("slot", "manual"):
+        desk.add(name=name, overlap="queue", timeout=None)
+    desk.at(MINUTE)
+    desk.win()
+    desk.take(e.Start)
+    desk.tell(e.Triggered("manual", "manual@manual-1"), MINUTE + 1)
+    desk.at(2 * MINUTE)
+    desk.actions.clear()
+    correct(desk, 2 * MINUTE + 5)
+    assert desk.outcomes() == [(2 * MINUTE, Skipped("overlap"))]
+    answer(desk)
+    for run_id in list(desk.starts):
+        desk.end(Succeeded(), run_id=run_id)
+    assert [start.key for start in desk.take(e.Start)] == ["manual@manual-1"]
+    desk.at(3 * MINUTE - 4 * HOUR)
+    assert [claim.slot for claim in desk.claims if claim.job == "slot"] == [desk.start + 3 * MINUTE - 4 * HOUR]
+
+
+def test_slot_that_waits_for_a_place_comes_again_after_a_correction(desk: Desk) -> None:
+    """A slot for which there is no place below the limit counts anew as any other one does."""
+    desk.timetable = Timetable(desk.now, max_running=1)
+    for name in ("first", "second"):
+        desk.add(name=name, timeout=None)
+    desk.at(MINUTE)
+    desk.win()
+    correct(desk, MINUTE + 5)
+    answer(desk)
+    desk.actions.clear()
+    desk.end(Succeeded())
+    assert desk.outcomes() == [(MINUTE, Succeeded())]
+    newest = desk.start + 3 * MINUTE - 4 * HOUR
+    desk.at(3 * MINUTE - 4 * HOUR)
+    assert [(claim.job, claim.slot) for claim in desk.claims] == [("first", newest)]
+    assert [outcome for _, outcome in desk.outcomes()] == [Missed(newest - MINUTE, newest - MINUTE, 1)] * 2
+
+
+def test_skipped_slot_is_skipped_once_after_a_correction(desk: Desk) -> None:
+    """A slot that was skipped on request and comes again runs; one that was still to come is skipped when it comes."""
+    desk.add(every(hours=1), name="past")
+    desk.add(every(hours=6), name="ahead")
+    for name in ("past", "ahead"):
+        desk.tell(e.SkipAsked(name))
+    desk.at(5 * HOUR)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, 5 * HOUR + 5, -5 * HOUR)
+    answer(desk)
+    desk.actions.clear()
+    desk.at(HOUR)
+    assert [claim.job for claim in desk.claims] == ["past"]
+    desk.at(6 * HOUR)
+    assert (6 * HOUR, Skipped("skip_next")) in desk.outcomes()
+
+
+def test_jitter_counts_after_a_correction_too(desk: Desk) -> None:
+    """The first slot after a correction is due at its jitter, as all others are."""
+    desk.add(every(hours=1), jitter=timedelta(minutes=30))
+    desk.at(HOUR + 31 * MINUTE)
+    desk.win()
+    desk.end(Succeeded())
+    correct(desk, 4 * HOUR + 5, -3 * HOUR)
+    answer(desk)
+    wakeup = desk.timetable.next_wakeup()
+    assert wakeup is not None
+    assert desk.start + 2 * HOUR < wakeup < desk.start + 2 * HOUR + 30 * MINUTE
+
+
+def test_facts_tell_the_last_slot_used(desk: Desk) -> None:
+    """The newest slot that was handed out or passed is known, and what the ledger said of its row."""
+    desk.add()
+    assert (desk.facts().used, desk.facts().watermark) == (None, desk.start)
+    desk.at(3 * MINUTE)
+    assert desk.facts().used == desk.start + 3 * MINUTE
+    desk.win()
+    assert desk.facts().watermark is None
+    desk.tell(e.Paused("job"), 3 * MINUTE + 1)
+    desk.tell(e.Resumed("job"), 5 * MINUTE)
+    assert desk.facts().used == desk.start + 5 * MINUTE
 
 
 def test_time_that_goes_back_is_a_bug(desk: Desk) -> None:

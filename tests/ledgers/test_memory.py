@@ -41,6 +41,32 @@ async def test_row_that_is_there_is_kept() -> None:
     assert await ledger.register([Register("a", 0, 5), Register("a", 0, None)]) == [200, 200]
 
 
+async def test_correction_lowers_rows_and_keeps_fences() -> None:
+    """A corrected registration lowers its own row to the watermark it brings, or to now, and raises none."""
+    clock = FakeClock()
+    now = to_ms(clock.now())
+    ledger = MemoryLedger(clock)
+    ahead = {"a": now + 50, "b": now + 50, "c": now - 50}
+    (won, *_) = await ledger.claim([Claim(job, slot, "x") for job, slot in ahead.items()])
+    marks = [Register("a", 0, now - 9, corrected=True), Register("b", 0, None, corrected=True)]
+    assert await ledger.register([*marks, Register("c", 0, now - 9, corrected=True)]) == [now - 9, now, now - 50]
+    (again,) = await ledger.claim([Claim("a", now, "y")])
+    assert isinstance(won, Won)
+    assert isinstance(again, Won)
+    assert again.fence > won.fence
+
+
+async def test_correction_lowers_rows_of_jobs_that_are_gone() -> None:
+    """The row of a removed job is lowered along with the others, so that the job can come back."""
+    clock = FakeClock()
+    ledger = MemoryLedger(clock)
+    await ledger.claim([Claim("gone", to_ms(clock.now()), "x")])
+    clock.jump_wall(timedelta(hours=-4))
+    now = to_ms(clock.now())
+    assert await ledger.register([Register("here", 0, None, corrected=True)]) == [now]
+    assert await ledger.register([Register("gone", 0, None)]) == [now]
+
+
 async def test_slot_is_won_once() -> None:
     """The second claim of a slot, or one of an older slot, is lost, and is told the watermark."""
     ledger = MemoryLedger(FakeClock())

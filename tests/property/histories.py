@@ -17,10 +17,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from loopcron import _events as e
+from loopcron._every import at, every
 from loopcron._instants import from_ms, to_ms
-from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded
+from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded, Taken
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import COUNT_LIMIT, Schedule, at, every
+from loopcron._schedules import COUNT_LIMIT, Schedule
 from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
 
@@ -147,11 +148,38 @@ class Known:
 
     plan: Plan
     added: int
-    watermark: int | None = None
     end: int | None = None
     """When it was removed or stopped; None while it goes on."""
+    is_waiting: bool = True
+    """Whether the ledger is still to be asked for its row: at first, and again after a correction."""
+    since: int | None = None
+    """After which instant its slots count; None: that is still for the ledger to say."""
+    handed: list[tuple[int, int, int | None]] = field(default_factory=list)
+    """First, last and count of all that was claimed since then, or settled without a claim."""
+    has_begun: bool = False
+    """Whether anything ever was."""
     claimed: list[int] = field(default_factory=list)
-    covered: list[tuple[int, int, int | None]] = field(default_factory=list)
+    owed: list[int] = field(default_factory=list)
+    """Claimed slots that have no outcome yet."""
+
+    def hand(self, first: int, last: int, count: int | None) -> None:
+        self.handed.append((first, last, count))
+        self.has_begun = True
+
+    def claim(self, slot: int) -> None:
+        assert not self.claimed or self.claimed[-1] < slot, "a slot is claimed once, and slots rise"
+        self.claimed.append(slot)
+        self.owed.append(slot)
+        self.hand(slot, slot, 1)
+
+    def correct(self, now: int, by: int) -> None:
+        """Let slots count anew after *now*, but for those that are still to have their first outcome."""
+        newest = check_cover(self)
+        self.since = min(newest, now) if self.has_begun and newest is not None else None
+        self.handed, self.claimed = [], []
+        self.is_waiting = True
+        if self.added > now:
+            self.added += by
 
 
 class Driver:
@@ -164,7 +192,9 @@ class Driver:
         self.known: dict[str, Known] = {}
         self.present: list[str] = []
         self.rows: dict[str, int] = {}
-        self.registers: list[e.Register] = []
+        self.registers: list[tuple[e.Register, int]] = []
+        """With the number of corrections that there had been when it was asked for."""
+        self.corrections = 0
         self.claims: list[e.Claim] = []
         self.alive: dict[int, e.Start] = {}
         self.cut: set[int] = set()
@@ -203,11 +233,9 @@ class Driver:
     def note(self, action: e.Action) -> None:
         match action:
             case e.Register():
-                self.registers.append(action)
+                self.registers.append((action, self.corrections))
             case e.Claim(job, slot):
-                claimed = self.known[job].claimed
-                assert not claimed or claimed[-1] < slot, "a slot is claimed once, and slots rise"
-                claimed.append(slot)
+                self.known[job].claim(slot)
                 self.claims.append(action)
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
@@ -224,8 +252,10 @@ class Driver:
             case e.Settled(job, slot, outcome, key=key):
                 if action.started is not None:
                     self.answered.append((job, slot, key))
-                if key is None:
-                    self.known[job].covered.append(span(slot, outcome))
+                if key is None and is_claimed(action):
+                    self.known[job].owed.remove(slot)
+                elif key is None:
+                    self.known[job].hand(*span(slot, outcome))
             case _:
                 pass
 
@@ -238,14 +268,18 @@ class Driver:
         self.tell(e.Added(name, plan.schedule, plan.policy, paused))
 
     def register(self, number: int, *, works: bool = True) -> None:
-        asked = self.registers.pop(number % len(self.registers))
+        asked, corrections = self.registers.pop(number % len(self.registers))
         if not works:
             self.tell(e.Registered([asked.job], None))
             return
-        row = self.rows.setdefault(asked.job, self.now if asked.watermark is None else asked.watermark)
+        mark = self.now if asked.watermark is None else asked.watermark
+        row = self.rows.setdefault(asked.job, mark)
+        if asked.corrected:
+            row = self.rows[asked.job] = min(row, mark)
         known = self.known[asked.job]
-        if known.watermark is None and asked.job in self.present and not self.is_stopping:
-            known.watermark = row
+        if corrections == self.corrections and asked.job in self.present and not self.is_stopping:
+            known.is_waiting = False
+            known.since = known.since if known.has_begun else row
         self.tell(e.Registered([asked.job], [row]))
 
     def claim(self, number: int, how: str = "won") -> None:
@@ -281,6 +315,15 @@ class Driver:
         self.is_stopping = True
         self.tell(e.Stopping(drain))
 
+    def step(self, by: int) -> None:
+        self.now += by
+        is_correction = by <= -e.CORRECTION_MS and not self.is_stopping
+        self.corrections += is_correction
+        self.tell(e.Stepped(by))
+        if is_correction:
+            for name in self.present:
+                self.known[name].correct(self.now, by)
+
     def finish(self, name: str) -> None:
         if not self.is_stopping:
             self.known[name].end = self.now
@@ -301,9 +344,7 @@ class Driver:
         elif kind == "add" and not self.is_stopping:
             self.add(spare[number % len(spare)], paused=amount % 3 == 0)
         elif kind == "step":
-            by = amount if number % 2 else -amount
-            self.now += by
-            self.tell(e.Stepped(by))
+            self.step(amount if number % 2 else -amount)
         elif kind == "stop":
             self.stop(amount)
         elif name is not None:
@@ -339,10 +380,11 @@ class Driver:
 
     def conclude(self) -> None:
         """Answer all that is open, then stop with no drain."""
-        while self.registers:
-            self.register(0)
-        while self.claims:
-            self.claim(0)
+        while self.registers or self.claims:
+            if self.registers:
+                self.register(0)
+            else:
+                self.claim(0)
         self.stop(0)
         while self.alive or self.stuck:
             self.end(0, None)
@@ -360,13 +402,26 @@ def span(slot: int, outcome: Outcome) -> tuple[int, int, int | None]:
     return slot, slot, 1
 
 
-def check_cover(known: Known) -> None:
-    """Walk over the records in the order of their slots: each begins where the one before it has ended."""
-    assert known.watermark is not None
-    assert known.end is not None
+def is_claimed(settled: e.Settled) -> bool:
+    """Tell the outcome of a slot that was claimed from that of one that was not, or of a range."""
+    answers: tuple[Outcome, ...] = (Taken(), Skipped("ledger"))
+    return settled.started is not None or settled.fence > 0 or settled.outcome in answers
+
+
+def check_cover(known: Known) -> int | None:
+    """
+    Walk over what was handed out: each piece begins where the one before it has ended.
+
+    Returns:
+        Up to where that goes; None if the job was never registered.
+    """
+    if known.since is None:
+        assert known.handed == []
+        return None
     slots = known.plan.slots(known.added)
-    position = bisect_right(slots, known.watermark)
-    for first, last, count in sorted(known.covered, key=lambda record: record[:2]):
+    newest = known.since
+    position = bisect_right(slots, newest)
+    for first, last, count in sorted(known.handed, key=lambda record: record[:2]):
         assert slots[position] == first, "no slot twice, none left out"
         after = bisect_right(slots, last)
         assert slots[after - 1] == last
@@ -375,5 +430,7 @@ def check_cover(known: Known) -> None:
             assert count == held
         else:
             assert count is None
-        position = after
-    assert position == len(slots) or slots[position] > known.end, "all that was due has its outcome"
+        position, newest = after, last
+    if known.end is not None and not known.is_waiting:
+        assert position == len(slots) or slots[position] > known.end, "all that was due has its outcome"
+    return newest

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._attempts import STUCK_MS
+from loopcron._every import every
 from loopcron._instants import from_ms, to_ms
 from loopcron._outcomes import Interrupted, Skipped, Succeeded, Taken
 from loopcron._policies import Policy
-from loopcron._schedules import every
 from loopcron._tables import CatchUp, Overlap
 from tests.property.histories import POLICIES, START, Driver, Plan
 
@@ -31,7 +31,7 @@ def add(driver: Driver, interval: int, policy: Policy, watermark: int | None = N
     """Add a job with this interval, registered now or at the watermark, and return its name."""
     name = f"j{len(driver.known)}"
     driver.add(Plan(every(ms(interval)), policy, lambda _: range(0)))
-    (asked,) = driver.registers
+    ((asked, _),) = driver.registers
     driver.registers.clear()
     driver.rows[name] = driver.now if watermark is None else watermark
     driver.tell(e.Registered([asked.job], [driver.rows[name]]))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopcron import _events as e
+from loopcron._every import every
 from loopcron._outcomes import Busy, Failed, Outcome, Succeeded
 from loopcron._policies import Policy
-from loopcron._schedules import every
 from loopcron._timetable import Timetable
 from tests.property.histories import LIMITS, PLANS, START, STEPS, Driver, Plan, check_cover, plans
 
@@ -80,10 +80,8 @@ def test_law_4_every_slot_is_covered_once(
     driver.play(plans, steps)
     driver.conclude()
     for known in driver.known.values():
-        if known.watermark is not None:
-            check_cover(known)
-        else:
-            assert known.covered == []
+        check_cover(known)
+        assert known.owed == []
 
 
 @given(PLANS, STEPS, LIMITS)
@@ -130,7 +128,7 @@ def covered_slots(plan: Plan, polls: Sequence[int], outcome: Outcome, answer: st
                 driver.end(0, outcome)
     slots = plan.slots(START)
     found: list[int] = []
-    for first, last, _ in driver.known["j0"].covered:
+    for first, last, _ in driver.known["j0"].handed:
         found += slots[bisect_left(slots, first) : bisect_right(slots, last)]
     return sorted(found)
 

@@ -7,7 +7,6 @@ of the ledger; attempts that end, fail, are cut, or do not end.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -18,14 +17,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from loopcron import _events as e
 from loopcron._attempts import LiveRun
+from loopcron._every import at, every
 from loopcron._instants import from_ms
 from loopcron._outcomes import Busy, Failed, Outcome, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import Schedule, at, every
+from loopcron._schedules import Schedule
 from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
 from tests.property.histories import a_policy
-from tests.property.timetable_model import DAY, HOUR, LIES, START, Model, ModelJob, ModelRun, Moody, Seen
+from tests.property.timetable_model import (
+    DAY,
+    HOUR,
+    LIES,
+    START,
+    Model,
+    ModelJob,
+    ModelRun,
+    Moody,
+    Seen,
+    check_cover,
+)
 
 
 def milliseconds(value: int) -> timedelta:
@@ -130,7 +141,6 @@ class TimetableMachine(RuleBasedStateMachine):
         self.model = Model(startup_delay, max_running)
         self.registers: list[e.Register] = []
         self.claims: list[e.Claim] = []
-        self.claimed: dict[str, list[int]] = {}
         self.alive: dict[int, tuple[ModelJob, ModelRun]] = {}
         self.stuck: dict[int, ModelJob] = {}
         self.keys = 0
@@ -182,10 +192,7 @@ class TimetableMachine(RuleBasedStateMachine):
         match action:
             case e.Register():
                 self.registers.append(action)
-            case e.Claim(job, slot):
-                slots = self.claimed.setdefault(job, [])
-                assert not slots or slots[-1] < slot
-                slots.append(slot)
+            case e.Claim():
                 self.claims.append(action)
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
@@ -280,7 +287,9 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.registers)
     @rule(
-        works=st.sampled_from([True, True, True, False]), behind=st.sampled_from([0, 0, 0, 60_000, DAY]), little=LITTLE
+        works=st.sampled_from([True, True, True, False]),
+        behind=st.sampled_from([0, 0, 0, 60_000, DAY, -4 * HOUR]),
+        little=LITTLE,
     )
     def answer_registers(self, works: bool, behind: int, little: int) -> None:
         self.pass_time(little)
@@ -384,6 +393,7 @@ class TimetableMachine(RuleBasedStateMachine):
             parked = job.parked or (job.registering and job.faults > 0)
             assert (facts.slot, facts.paused, facts.parked is not None) == (job.next, job.paused, parked)
             assert (facts.failures, facts.stuck, facts.added) == (job.failures, job.stuck, job.added)
+            assert facts.used == job.newest
             assert sorted(map(run_facts, facts.runs)) == sorted(
                 (run.slot, run.attempt, run.started, run.deadline or 0) for run in job.runs
             )
@@ -422,8 +432,8 @@ class TimetableMachine(RuleBasedStateMachine):
         self.alive = {run_id: self.alive[run_id] for run_id in live}
         assert set(timetable._live._running) == live
         assert set(timetable._live._stuck) == set(self.stuck)
-        assert len(timetable._line) == len(self.model.line)
-        assert len(timetable._claiming) == len(self.claims)
+        assert len(timetable._places.line) == len(self.model.line)
+        assert len(timetable._places.claiming) == len(self.claims)
         agenda = timetable._agenda
         entries = [entry for bucket in agenda._buckets.values() for entry in bucket]
         assert len(agenda._heap) == len(agenda._buckets)
@@ -447,17 +457,8 @@ class TimetableMachine(RuleBasedStateMachine):
         self.compare()
         assert self.timetable.is_over
         for job in self.model.jobs:
-            if job.watermark is not None and not job.has_lied and not job.contradicts:
+            if not job.has_lied and not job.contradicts:
                 check_cover(job)
-
-
-def check_cover(job: ModelJob) -> None:
-    assert job.end is not None
-    position = bisect_right(job.slots, job.watermark or 0)
-    for first, last, _ in sorted(job.records, key=lambda record: record[:2]):
-        assert job.slots[position] == first
-        position = bisect_right(job.slots, last)
-    assert position == len(job.slots) or job.slots[position] > job.end
 
 
 def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
@@ -467,8 +468,8 @@ def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
 def told(action: e.Action) -> Seen:
     """Return an action as the model tells it."""
     match action:
-        case e.Register(job, _, watermark):
-            return "register", job, watermark
+        case e.Register(job, _, watermark, corrected):
+            return "register", job, watermark, corrected
         case e.Claim(job, slot):
             return "claim", job, slot
         case e.Finish(job, slot, _, outcome):

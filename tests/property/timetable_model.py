@@ -141,9 +141,21 @@ class ModelJob:
     failures: int = 0
     removed: bool = False
     has_lied: bool = False
-    watermark: int | None = None
     end: int | None = None
-    records: list[tuple[int, int, int | None]] = field(default_factory=list)
+    newest: int | None = None
+    """The newest slot that was handed out, or the correction after which slots count anew; None: none yet."""
+    corrected: int | None = None
+    """The corrected now, while the ledger is still to be asked."""
+    void: bool = False
+    """Whether the answer on its way was asked for before the correction."""
+    since: int | None = None
+    """After which instant slots count; None: the ledger has not said it yet."""
+    handed: list[tuple[int, int]] = field(default_factory=list)
+    """First and last of all that was claimed, that waits or was settled since then, in that order."""
+
+    def hand(self, first: int, last: int) -> None:
+        self.handed.append((first, last))
+        self.newest = last
 
     @property
     def is_broken(self) -> bool:
@@ -224,6 +236,10 @@ class Model:
         self.ask_to_register(job)
 
     def ask_to_register(self, job: ModelJob) -> None:
+        if job.newest is not None:
+            job.asks_again = None
+            self.out.append(("register", job.name, job.corrected, True))
+            return
         if job.policy.run_on_start and job.is_broken:
             self.park(job)
             return
@@ -234,24 +250,36 @@ class Model:
         watermark = None if newest is None else newest - 1
         if watermark is None and job.from_start:
             watermark = job.added - 1
-        self.out.append(("register", job.name, watermark))
+        self.out.append(("register", job.name, watermark, job.corrected is not None))
 
     def registered(self, job: ModelJob, watermark: int | None) -> None:
         if job.removed or not job.registering or self.stopping:
             return
-        if watermark is None:
+        if job.void:
+            self.register_again(job)
+        elif watermark is None:
             job.faults += 1
             job.asks_again = self.now + backoff(job.faults)
         elif job.is_broken:
             self.park(job)
         else:
-            job.next = job.after(watermark)
-            job.watermark = watermark
+            has_begun = job.newest is not None
+            if not has_begun:
+                job.since = watermark
+            if job.next is None:
+                job.next = job.after(job.corrected if has_begun and job.corrected is not None else watermark)
+            job.newest = job.corrected if has_begun else None
+            job.corrected = None
             job.registering = False
             self.works_again(job)
             job.faults = 0
-            if job.next is None:
+            if job.next is None and not has_begun:
                 self.out.append(("ended", job.name, job.until(watermark), False))
+
+    def register_again(self, job: ModelJob) -> None:
+        job.registering = True
+        job.void = False
+        self.ask_to_register(job)
 
     def remove(self, job: ModelJob) -> None:
         self.look(job)
@@ -304,6 +332,8 @@ class Model:
             self.begin(job, slot, reason, period, None)
         else:
             self.settle(job, slot, Taken() if answer == "lost" else Skipped("ledger"), reason)
+        if job.corrected is not None and not (job.removed or self.stopping):
+            self.register_again(job)
 
     def unstuck(self, job: ModelJob) -> None:
         job.stuck -= 1
@@ -352,6 +382,36 @@ class Model:
                 run.deadline = None if run.deadline is None else run.deadline + by
                 run.waits_until = None if run.waits_until is None else run.waits_until + by
         self.out.append(("stepped", by))
+        if by <= -3 * HOUR and not self.stopping:
+            for job in self.jobs:
+                if not job.removed:
+                    self.correct(job, by)
+
+    def correct(self, job: ModelJob, by: int) -> None:
+        """Slots after now count anew; those up to now that wait for their outcome still do."""
+        if not job.has_lied:
+            check_cover(job)
+        has_begun = job.newest is not None
+        newest = job.handed[-1][1] if job.handed else job.since
+        job.since = min(self.now, newest) if has_begun and newest is not None else None
+        job.handed = []
+        job.corrected = self.now if job.corrected is None else min(self.now, job.corrected)
+        if job.skips != job.next:
+            job.skips = None
+        if job.waiter is not None and job.waiter.key is None:
+            self.leave_line(job)
+            self.end_waiter(job, Skipped("overlap"))
+        if not has_begun or (job.next is not None and job.next > self.now):
+            self.leave_line(job)
+            job.next = None
+        if job.added > self.now:
+            job.added += by
+            if isinstance(job.slots, range) and job.from_start:
+                job.slots = range(job.slots.start + by, job.slots.stop + by, job.slots.step)
+        if job.registering:
+            job.void = job.asks_again is None
+        elif job.claim is None:
+            self.register_again(job)
 
     def stop(self, drain: int) -> None:
         if self.stopping:
@@ -429,6 +489,7 @@ class Model:
             return
         if job.next == job.skips:
             self.settle(job, job.next, Skipped("skip_next"), "schedule")
+            job.hand(job.next, job.next)
             self.move_on(job, job.next)
             if job.next is None or job.due_of(job.next) > self.now:
                 job.stood = False
@@ -448,6 +509,7 @@ class Model:
             count = job.counted(first, last)
             passed = Skipped("limit", first, last, count) if job.stood else Missed(first, last, count)
             self.settle(job, last, passed, reason)
+            job.hand(first, last)
         job.stood = False
         if chosen is None:
             self.move_on(job, due[-1])
@@ -459,6 +521,7 @@ class Model:
             self.stand_in_line(job, "slot")
             return
         run = ModelWaiter(chosen, reason, job.gap(chosen), None)
+        job.hand(chosen, chosen)
         self.move_on(job, chosen)
         if verdict is Verdict.RUN:
             self.claim(job, run)
@@ -571,6 +634,7 @@ class Model:
             last = first if job.contradicts else job.within(first, self.now)[-1]
             count, job.next = job.counted(first, last), job.after(last)
             self.works_again(job)
+        job.hand(first, last)
         outcome: Outcome
         if job.paused:
             outcome = Skipped("paused", first, last, count)
@@ -592,6 +656,8 @@ class Model:
         self.out.append(("parked", job.name, backoff(job.faults)))
 
     def works_again(self, job: ModelJob) -> None:
+        if job.registering:  # again, after a correction: what the ledger answers shows it
+            return
         if job.parked:
             job.parked = False
             job.faults = 0
@@ -644,10 +710,6 @@ class Model:
         elif isinstance(outcome, (Failed, TimedOut)):
             job.failures += 1
         self.out.append(("settled", job.name, slot, outcome, reason, key, attempt, job.failures))
-        if key is None:
-            is_range = isinstance(outcome, Missed) or (isinstance(outcome, Skipped) and outcome.first is not None)
-            first = getattr(outcome, "first", slot) if is_range else slot
-            job.records.append((first, slot, getattr(outcome, "count", 1)))
 
     def wakeup(self) -> int | None:
         """When something happens next by itself."""
@@ -666,6 +728,17 @@ class Model:
                 elif run.deadline is not None:
                     instants.append(run.deadline)
         return min(instants, default=None)
+
+
+def check_cover(job: ModelJob) -> None:
+    """See that what was handed out covers every slot once: each part begins where the one before it has ended."""
+    assert job.since is not None or not job.handed
+    position = bisect_right(job.slots, job.since or 0)
+    for first, last in job.handed:
+        assert job.slots[position] == first
+        position = bisect_right(job.slots, last)
+    if job.end is not None and not job.registering and job.corrected is None:
+        assert position == len(job.slots) or job.slots[position] > job.end
 
 
 def backoff(faults: int) -> int:

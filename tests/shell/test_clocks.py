@@ -278,6 +278,78 @@ def test_jump_wall_refuses_what_is_no_duration() -> None:
         FakeClock().jump_wall(5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("rate", [0.5, 2, 1.1, 1.00001, 0.001, 1000])
+async def test_drift_lets_the_wall_hand_run_at_its_own_rate(rate: float) -> None:
+    """From then on the wall hand moves by so many seconds a second; the monotonic one moves as ever."""
+    clock = FakeClock()
+    wall, monotonic = clock.now(), clock.monotonic()
+    clock.drift(rate)
+    await clock.advance(timedelta(seconds=1000))
+    assert clock.now() - wall == timedelta(seconds=1000) * rate
+    assert clock.monotonic() - monotonic == 1000
+    clock.drift(1.0)
+    await clock.advance(timedelta(seconds=1))
+    assert clock.now() - wall == timedelta(seconds=1000) * rate + timedelta(seconds=1)
+
+
+async def test_drift_adds_up_no_rounding() -> None:
+    """A drift in many small moves comes out as in one, to the microsecond, beside a clock that is set too."""
+    clock, other = FakeClock(), FakeClock()
+    for each in (clock, other):
+        each.drift(1.000017)
+    for _ in range(999):
+        await clock.advance(timedelta(microseconds=1001))
+    await other.advance(timedelta(microseconds=999 * 1001))
+    assert clock.now() == other.now()
+    clock.jump_wall(timedelta(hours=-1))
+    assert other.now() - clock.now() == timedelta(hours=1)
+
+
+async def test_sleepers_go_by_the_monotonic_hand_when_the_clock_drifts() -> None:
+    """A sleep takes as long as it says, however fast the wall hand runs."""
+    clock = FakeClock()
+    clock.drift(3)
+    begin, woken = clock.monotonic(), []
+
+    async def sleeper() -> None:
+        await clock.sleep(10)
+        woken.append(clock.monotonic() - begin)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sleeper)
+        await anyio.wait_all_tasks_blocked()
+        await clock.advance(timedelta(seconds=9))
+        assert woken == []
+        await clock.advance(timedelta(seconds=9))
+    assert woken == [10]
+
+
+@pytest.mark.parametrize("rate", [0, -1, 0.0009, 1001, float("nan"), float("inf"), True, "1", None], ids=repr)
+def test_drift_refuses_what_is_no_rate(rate: Any) -> None:
+    """A clock that stands, goes back or races is refused: that is what `jump_wall` is for."""
+    with pytest.raises(ConfigError, match=r"rate=.*from 0.001 to 1000; 1.0 is true"):
+        FakeClock().drift(rate)
+
+
+async def test_scheduler_lives_with_a_clock_that_drifts(stage: Stage) -> None:
+    """A drift too slow to be a step adds up to none, and every slot runs once, within a slice of its time."""
+    stage.add(work)
+    stage.clock.drift(1.02)
+    late: list[timedelta] = []
+
+    async def see(run: Run) -> None:
+        late.append(stage.clock.now() - run.slot)
+
+    stage.add(see, schedule=every(seconds=90))
+    async with stage.scheduler:
+        await stage.advance(hours=1)
+    assert not stage.told(ClockStepped)
+    slots = [settled.slot for settled in stage.seen.settled("work")]
+    assert slots == list(range(slots[0], slots[-1] + 1, 60_000))
+    assert len(slots) == 61
+    assert timedelta(0) <= max(late) < timedelta(seconds=1)
+
+
 async def test_sleepers_wake_in_order_one_instant_at_a_time() -> None:
     """Sleepers wake in the order of their instants, each seeing the hands at its own; one may sleep on meanwhile."""
     clock = FakeClock()

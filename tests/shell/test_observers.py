@@ -414,6 +414,11 @@ def settled(outcome: Outcome, *, started: int | None = SLOT, failures: int = 0, 
             SET_BACK,
         ),
         (
+            ClockStepped("", SLOT, -10_800_000),
+            "WARNING",
+            "the wall clock was set by -10800.000 s; that is a correction, so slots after the new now count anew",
+        ),
+        (
             SchedulerStarted(("sync", "prune"), "MemoryLedger", 7),
             "INFO",
             "scheduler started in process 7, ledger MemoryLedger, 2 jobs: sync, prune",

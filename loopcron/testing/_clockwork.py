@@ -1,0 +1,128 @@
+"""
+A clock with a history: where its two hands stand at any true instant, and when a sleeping loop wakes by them.
+
+True instants are what a clock shows that nobody sets: milliseconds from the epoch, without any of the history.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime
+from math import floor
+from typing import NamedTuple, final
+
+from loopcron._hands import SLICE_SECONDS
+from loopcron._instants import MILLISECOND, from_ms
+from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Suspend
+
+_SLICE_MS = round(SLICE_SECONDS * 1000)
+
+
+class _Piece(NamedTuple):
+    """A stretch of true time in which both hands move evenly; it lasts until the next one begins."""
+
+    begin: int
+    monotonic: int
+    wall: float
+    awake: bool
+    rate: float
+
+
+@final
+class Clockwork:
+    """
+    Both hands, as a function of true time; a scheduler's shell reads them as it reads any clock.
+
+    Args:
+        start: Where true time and the wall hand begin, in ms.
+        history: What befalls the clock; see `simulate`.
+    """
+
+    def __init__(self, start: int, history: Sequence[ClockEvent]) -> None:
+        self.at = start
+        """The present, in true time; whoever reads the hands moves it on first."""
+        self._pieces = _pieces(start, history)
+        self._begins = [piece.begin for piece in self._pieces]
+
+    def now(self) -> datetime:
+        """Return the wall hand."""
+        piece = self._pieces[self._index(self.at)]
+        return from_ms(floor(piece.wall + (self.at - piece.begin) * piece.rate))
+
+    def monotonic(self) -> float:
+        """Return the monotonic hand, in seconds."""
+        return self.awake_ms(self.at) / 1000
+
+    def awake_ms(self, instant: int) -> int:
+        """Return for how many ms the machine was awake from the start to *instant*."""
+        piece = self._pieces[self._index(instant)]
+        return piece.monotonic + (instant - piece.begin if piece.awake else 0)
+
+    def after(self, instant: int, span: int) -> int:
+        """Return the true instant at which the machine has been awake for *span* ms since *instant*, and is awake."""
+        for index in range(self._index(instant), len(self._pieces) - 1):
+            if self._pieces[index].awake:
+                room = self._begins[index + 1] - instant
+                if span < room:
+                    break
+                span -= room
+            instant = self._begins[index + 1]
+        return instant + span
+
+    def wake(self, wait: int | None) -> int | None:
+        """
+        Return when a loop wakes that wants to sleep *wait* ms and reads both hands at least every 30 s.
+
+        Slices between which nothing befalls the clock are slept in one go: reading it there would change nothing.
+
+        Args:
+            wait: By the wall hand, above 0; None: for ever.
+
+        Returns:
+            The true instant; None: never.
+        """
+        index = self._index(self.at)
+        piece = self._pieces[index]
+        span = _SLICE_MS if wait is None else min(wait, _SLICE_MS)
+        if piece.awake and piece.rate == 1:
+            if index + 1 == len(self._pieces):
+                return None if wait is None else self.at + wait
+            room = self._begins[index + 1] - self.at
+            if wait is not None and wait < room:
+                return self.at + wait
+            span = max(span, room // _SLICE_MS * _SLICE_MS)
+        return self.after(self.at, span)
+
+    def _index(self, instant: int) -> int:
+        return bisect_right(self._begins, instant) - 1
+
+
+class _Change(NamedTuple):
+    at: int
+    step: int = 0
+    sleepers: int = 0
+    rate: float | None = None
+
+
+def _pieces(start: int, history: Sequence[ClockEvent]) -> list[_Piece]:
+    changes: list[_Change] = []
+    for event in history:
+        at = start + event.at // MILLISECOND
+        match event:
+            case ClockStep():
+                changes.append(_Change(at, step=event.by // MILLISECOND))
+            case Suspend():
+                changes += _Change(at, sleepers=1), _Change(at + event.duration // MILLISECOND, sleepers=-1)
+            case Drift():
+                changes.append(_Change(at, rate=event.rate))
+    pieces = [_Piece(start, 0, start, awake=True, rate=1)]
+    sleepers = 0
+    for at, step, more, rate in sorted(changes, key=lambda change: change.at):
+        last = pieces[-1]
+        gone = at - last.begin
+        sleepers += more
+        monotonic = last.monotonic + (gone if last.awake else 0)
+        wall = last.wall + gone * last.rate + step
+        pieces.append(_Piece(at, monotonic, wall, awake=sleepers == 0, rate=last.rate if rate is None else rate))
+    return pieces

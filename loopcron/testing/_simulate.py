@@ -1,0 +1,442 @@
+"""
+Running jobs over virtual time: the shell's part, without an event loop and without calling a job's body.
+
+It decides nothing that the timetable decides. Per life of the process there is one `_Process`; what outlives it, the
+ledger's rows and the story so far, is in `_World`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, final
+
+from loopcron import Scheduler
+from loopcron import _events as e
+from loopcron._errors import ConfigError
+from loopcron._hands import Hands
+from loopcron._instants import LONGEST, MILLISECOND, ZERO, aware, from_ms, span_ms, to_ms
+from loopcron._outcomes import Failed, Outcome
+from loopcron._timetable import Timetable
+from loopcron.testing._behave import Behaviour, Decide, SimulatedAttempt, gets_through, make_decide
+from loopcron.testing._clockwork import Clockwork
+from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
+from loopcron.testing._timeline import Passed, SimulatedRun, Timeline
+
+if TYPE_CHECKING:
+    from loopcron._protocols import Job
+
+_FIRST_MS: Final = 0
+_LAST_MS: Final = to_ms(datetime(2200, 1, 1, tzinfo=UTC))
+_REFUSED: Final = (Failed("transport", "refused", started=False), 0)
+_T = TypeVar("_T")
+
+
+def simulate(
+    jobs: Iterable[Job] | Scheduler,
+    *,
+    start: datetime,
+    duration: timedelta,
+    behave: Callable[[SimulatedAttempt], Behaviour] | Iterable[Behaviour] = (),
+    transport: Outage | Iterable[Outage] = (),
+    ledger: Outage | Iterable[Outage] = (),
+    process: Outage | Iterable[Outage] = (),
+    keep_ledger: bool = False,
+    clock: Iterable[ClockEvent] = (),
+) -> Timeline:
+    """
+    Return what becomes of *jobs* over virtual time, decided by the timetable that decides in earnest.
+
+    No body of a job is called and nothing waits, so a year takes less than a second; the same arguments give the same
+    timeline. Slots later than *start* and up to the end count, the end included; then the scheduler is stopped as
+    at any shutdown, with its drain.
+
+    Args:
+        jobs: Some jobs, or a scheduler: then its start-up delay, its limit, its drain and what is paused count too.
+            Its transport, ledger, clock and observers do not take part.
+        start: Aware; its timezone is the one of the pictures.
+        duration: From 1 ms to ten years.
+        behave: What attempts do. A function of the `SimulatedAttempt`, or a sequence that is used up in the order in
+            which attempts begin, after which every attempt succeeds. Each gives an outcome or an HTTP status, for
+            an end at once; a timedelta, for a success after so long; a pair of both; or None, for a success at
+            once. An attempt lasts by the monotonic clock, and is cut at its run's deadline.
+        transport: When nobody listens. Attempts of any job that begin then end at once as refused; they are repeated
+            until their run's deadline. Attempts that began before go on.
+        ledger: When the ledger cannot be asked.
+        process: When the process is down. It is killed: what was alive then has no outcome. Afterwards a new process
+            starts, with a new timetable and, unless *keep_ledger*, an empty ledger.
+        keep_ledger: Whether the ledger is a persistent one: it outlives the process, and after a correction of the
+            clock, a step back of 3 h or more, its rows stay as they are.
+        clock: What befalls the clock, in order. The shell sees it as it does in earnest: when it wakes, within 30 s.
+
+    Raises:
+        ConfigError: An argument is none of these. What a function given as *behave* raises is let out.
+    """
+    scheduler = _as_scheduler(jobs)
+    begin = to_ms(aware("start", start))
+    end = begin + span_ms("duration", duration)
+    for field, value, moment in (("start", start, begin), ("duration", duration, end)):
+        if not _FIRST_MS <= moment < _LAST_MS:
+            raise ConfigError(field, value, "must keep all within the years 1970 to 2199, of which schedules are sure")
+    world = _World(
+        scheduler,
+        begin,
+        end,
+        make_decide(behave, {job.name: job for job in scheduler.jobs}),
+        {
+            "process": _outages("process", process),
+            "transport": _outages("transport", transport),
+            "ledger": _outages("ledger", ledger),
+        },
+        _history(clock),
+        keep_ledger=keep_ledger,
+    )
+    at = begin
+    for down in world.outages["process"]:
+        if begin + down.at // MILLISECOND > end:
+            break
+        world.live(at, begin + down.at // MILLISECOND)
+        at = max(at, begin + down.until // MILLISECOND)
+        if not keep_ledger:
+            world.rows.clear()
+    world.live(at, None)
+    return world.timeline(start)
+
+
+class _Settings(NamedTuple):
+    """What of a scheduler counts besides its jobs; durations in ms."""
+
+    startup_delay: int
+    max_running: int | None
+    drain: int
+    paused: frozenset[str]
+
+
+@final
+class _Row:
+    """What the ledger knows of a job."""
+
+    __slots__ = ("fence", "watermark")
+
+    def __init__(self, watermark: int) -> None:
+        self.watermark = watermark
+        self.fence = 0
+
+
+@final
+class _World:
+    """What outlives the process: the jobs, the ledger's rows, the trouble, and the story so far."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        begin: int,
+        end: int,
+        decide: Decide,
+        outages: Mapping[str, tuple[Outage, ...]],
+        history: tuple[ClockEvent, ...],
+        *,
+        keep_ledger: bool,
+    ) -> None:
+        self.jobs: Final = scheduler.jobs
+        self.settings: Final = _settings(scheduler)
+        self._begin: Final = begin
+        self._end: Final = end
+        self.decide: Final = decide
+        self.outages: Final = outages
+        self._history: Final = history
+        self.clockwork: Final = Clockwork(begin, history) if history else None
+        self.keep_ledger: Final = keep_ledger
+        self.rows: Final[dict[str, _Row]] = {}
+        self.lives = 0
+        self.events: Final[list[e.Report]] = []
+        self.runs: Final[list[SimulatedRun]] = []
+        self.passed: Final[list[Passed]] = []
+        self.reached: Final[dict[str, list[int]]] = {job.name: [] for job in self.jobs}
+
+    def live(self, at: int, killed: int | None) -> None:
+        """Let a process live from *at* until it is *killed*, or until the end."""
+        if self.clockwork is not None:
+            at = self.clockwork.after(at, 0)  # on a machine that sleeps nothing starts
+        if at > self._end or (killed is not None and at >= killed):
+            return
+        self.lives += 1
+        process = _Process(self, at)
+        if killed is None:
+            process.live(self._end)
+            process.stop(self._end)
+        else:
+            process.live(killed - 1)
+            process.kill(killed)
+
+    def is_out(self, part: str, now: int) -> bool:
+        """Return whether *part* is out of reach."""
+        outages = self.outages[part]
+        if not outages:
+            return False
+        since = (now - self._begin) * MILLISECOND
+        return any(outage.at <= since < outage.until for outage in outages)
+
+    def awake_ms(self, instant: int) -> int:
+        """Return for how many ms the machine was awake from the start to *instant*."""
+        return instant - self._begin if self.clockwork is None else self.clockwork.awake_ms(instant)
+
+    def timeline(self, start: datetime) -> Timeline:
+        """Return the story, which is over."""
+        return Timeline(
+            from_ms(self._begin).astimezone(start.tzinfo),
+            from_ms(self._end).astimezone(start.tzinfo),
+            tuple(self.reached),
+            tuple(self.events),
+            self.outages,
+            self._history,
+            tuple(self.runs),
+            tuple(self.passed),
+            self.reached,
+            self.awake_ms(self._end),
+        )
+
+
+@final
+class _Process:
+    """
+    One life of the process: a timetable, and what is alive.
+
+    Args:
+        world: What it lives in.
+        at: When it starts, in true time.
+    """
+
+    def __init__(self, world: _World, at: int) -> None:
+        self._world = world
+        self._at = self._wall = at
+        self._clockwork = world.clockwork
+        if self._clockwork is not None:
+            self._clockwork.at = at
+            self._hands = Hands(self._clockwork)
+            self._wall = self._hands.wall
+        self._wakes: int | None = None
+        """When the loop wakes, in true time, where the clock has a history."""
+        self._nap_until: int | None = None
+        """What it is napping for, by the wall hand."""
+        self._begun: dict[tuple[str, int], tuple[int, e.Start]] = {}
+        """Of each live run: when it began, and its latest attempt."""
+        self._ends: list[tuple[int, int, int, Outcome]] = []
+        """A heap: when an attempt ends, its number, its run, its outcome. Those that were cut meanwhile stay in it."""
+        self._alive: dict[int, int] = {}
+        """The number of the live attempt of each run."""
+        self._attempts = 0
+        self._told = False
+        """Whether the timetable may have more to do now."""
+        self._performers: dict[type, Callable[[Any], None]] = {
+            e.Settled: self._settled,
+            e.Start: self._start,
+            e.Cancel: self._cancel,
+            e.Claim: self._claim,
+            e.Register: self._register,
+            e.Finish: _nothing,
+            e.Abandon: _nothing,
+            e.More: self._more,
+        }
+        """What is done for each action; any other one is an event."""
+        settings = world.settings
+        self._timetable = Timetable(
+            self._wall,
+            startup_delay=settings.startup_delay,
+            max_running=settings.max_running,
+            worker=f"life-{world.lives}",
+        )
+        for job in world.jobs:
+            self._tell(e.Added(job.name, job.schedule, job.policy, job.name in settings.paused))
+        self._turn()
+
+    def live(self, last: int) -> None:
+        """Do all that comes up to *last* in true time, that instant included."""
+        while (at := self._next()) is not None and at <= last:
+            self._move(at)
+
+    def stop(self, at: int) -> None:
+        """Stop as at a shutdown, and return once it is over."""
+        self._move(at)
+        self._tell(e.Stopping(self._world.settings.drain))
+        self._turn()
+        while not self._timetable.is_over:
+            following = self._next()
+            assert following is not None  # a drain ends
+            self._move(following)
+
+    def kill(self, at: int) -> None:
+        """End at once: what is alive has no outcome."""
+        for started, (job, slot, _, attempt, reason, *_) in self._begun.values():
+            self._world.runs.append(SimulatedRun(job, slot, reason, attempt, None, started, at))
+
+    def _next(self) -> int | None:
+        """Return when something happens next, in true time."""
+        at = self._timetable.next_wakeup()
+        if self._clockwork is not None:
+            at = self._rest(self._clockwork, at)
+        ends = self._ends
+        return ends[0][0] if ends and (at is None or ends[0][0] < at) else at
+
+    def _rest(self, clockwork: Clockwork, due: int | None) -> int | None:
+        """Return when the loop wakes; what ends meanwhile cuts its nap only if something became due earlier by it."""
+        napping = self._wakes is not None and self._at < self._wakes
+        if not napping or (due is not None and (self._nap_until is None or due < self._nap_until)):
+            self._wakes = clockwork.wake(None if due is None else due - self._wall)
+            self._nap_until = due
+        return self._wakes
+
+    def _move(self, at: int) -> None:
+        """Wake at this instant, and do what is due."""
+        self._at = self._wall = at
+        if self._clockwork is not None:
+            self._clockwork.at = at
+            by = self._hands.read()
+            self._wall = self._hands.wall
+            if by:
+                if self._nap_until is not None:
+                    self._nap_until += by
+                self._tell(e.Stepped(by))
+        while self._ends and self._ends[0][0] <= at:
+            _, number, run_id, outcome = heappop(self._ends)
+            if self._alive.get(run_id) == number:
+                del self._alive[run_id]
+                self._tell(e.AttemptEnded(run_id, outcome))
+        self._turn()
+
+    def _tell(self, fact: e.Fact) -> None:
+        self._told = True
+        self._timetable.handle(fact, self._wall)
+
+    def _turn(self) -> None:
+        """Poll until nothing is due; after a poll that led to no further fact nothing is."""
+        poll, wall, performers, keep = self._timetable.poll, self._wall, self._performers, self._world.events.append
+        self._told = True
+        while self._told:
+            self._told = False
+            for action in poll(wall):
+                performers.get(type(action), keep)(action)
+
+    def _settled(self, settled: e.Settled) -> None:
+        world = self._world
+        world.events.append(settled)
+        begun = self._begun.pop((settled.job, settled.slot), None)
+        if begun is None:
+            world.passed.append(Passed(settled, self._at))
+        else:
+            job, slot, outcome, reason, attempts, *_ = settled
+            world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
+
+    def _start(self, action: e.Start) -> None:
+        world, now, key = self._world, self._at, (action.job, action.slot)
+        earlier = self._begun.get(key)
+        self._begun[key] = (now if earlier is None else earlier[0], action)
+        outcome, lasts = _REFUSED if world.is_out("transport", now) else world.decide(action, now)
+        if gets_through(outcome):
+            world.reached[action.job].append(world.awake_ms(now))
+        if not lasts:
+            self._tell(e.AttemptEnded(action.run_id, outcome))
+            return
+        self._attempts += 1
+        self._alive[action.run_id] = self._attempts
+        ends = now + lasts if self._clockwork is None else self._clockwork.after(now, lasts)
+        heappush(self._ends, (ends, self._attempts, action.run_id, outcome))
+
+    def _cancel(self, action: e.Cancel) -> None:
+        if self._alive.pop(action.run_id, None) is not None:
+            self._tell(e.AttemptEnded(action.run_id, None))
+
+    def _claim(self, claim: e.Claim) -> None:
+        world = self._world
+        if world.is_out("ledger", self._at):
+            self._tell(e.Answered((claim,), None))
+            return
+        row = world.rows[claim.job]
+        answer: e.Answer
+        if claim.slot > row.watermark:
+            row.watermark = claim.slot
+            row.fence = max(row.fence + 1, self._wall)
+            answer = e.Won(row.fence)
+        else:
+            answer = e.Lost(row.watermark)
+        self._tell(e.Answered((claim,), (answer,)))
+
+    def _more(self, _: e.More) -> None:
+        self._told = True
+
+    def _register(self, asked: e.Register) -> None:
+        world = self._world
+        if world.is_out("ledger", self._at):
+            self._tell(e.Registered((asked.job,), None))
+            return
+        mark = self._wall if asked.watermark is None else asked.watermark
+        row = world.rows.setdefault(asked.job, _Row(mark))
+        if asked.corrected and not world.keep_ledger:
+            row.watermark = min(row.watermark, mark)
+        self._tell(e.Registered((asked.job,), (row.watermark,)))
+
+
+def _nothing(_: e.Action) -> None:
+    """Do nothing: the rows hold no outcome, and an attempt that is cut ends at once."""
+
+
+def _as_scheduler(jobs: Iterable[Job] | Scheduler) -> Scheduler:
+    if isinstance(jobs, Scheduler):
+        return jobs
+    scheduler = Scheduler()
+    try:
+        several = iter(jobs)
+    except TypeError:
+        raise ConfigError("jobs", jobs, "must be a list of jobs, or a Scheduler") from None
+    for job in several:
+        scheduler.add(job)
+    return scheduler
+
+
+def _settings(scheduler: Scheduler) -> _Settings:
+    # Private to the scheduler and its shell; this is another shell.
+    return _Settings(
+        scheduler._startup_delay,  # noqa: SLF001
+        scheduler._max_running,  # noqa: SLF001
+        scheduler._drain,  # noqa: SLF001
+        frozenset(scheduler._paused),  # noqa: SLF001
+    )
+
+
+def _listed(field: str, given: Iterable[_T], wanted: str) -> tuple[_T, ...]:
+    try:
+        return tuple(given)
+    except TypeError:
+        raise ConfigError(field, given, f"must be {wanted}") from None
+
+
+def _outages(field: str, given: Outage | Iterable[Outage]) -> tuple[Outage, ...]:
+    outages = (given,) if isinstance(given, Outage) else _listed(field, given, "an Outage, or a list of them")
+    for outage in outages:
+        if not isinstance(outage, Outage):
+            raise ConfigError(field, outage, "must be an Outage, or a list of them")
+        span_ms(f"{field}.at", outage.at, least=ZERO)
+        span_ms(f"{field}.duration", outage.duration, least=ZERO)
+    return tuple(sorted(outages))
+
+
+def _history(given: Iterable[ClockEvent]) -> tuple[ClockEvent, ...]:
+    events = _listed("clock", given, "a list of ClockStep, Suspend and Drift")
+    for event in events:
+        _check_clock_event(event)
+    return tuple(sorted(events, key=lambda event: event.at))
+
+
+def _check_clock_event(event: object) -> None:
+    if not isinstance(event, (ClockStep, Suspend, Drift)):
+        raise ConfigError("clock", event, "must be a list of ClockStep, Suspend and Drift")
+    span_ms("clock.at", event.at, least=ZERO)
+    match event:
+        case ClockStep():
+            span_ms("clock.by", event.by, least=-LONGEST)
+        case Suspend():
+            span_ms("clock.duration", event.duration, least=ZERO)
+        case Drift():
+            if not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
+                raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from loopcron import _events as e
 from loopcron._every import every
+from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Missed, Outcome, Skipped, Succeeded, Taken
 
 if TYPE_CHECKING:
@@ -80,6 +81,39 @@ def test_nothing_runs_beyond_the_bound(desk: Desk) -> None:
     desk.at(3 * MINUTE + 1)
     assert desk.claims == []
     assert desk.outcomes() == [missed(desk, 1, 3)]
+
+
+def test_as_many_older_slots_as_the_max_leave_none_missed(desk: Desk) -> None:
+    """Where the backlog reaches exactly to the first unserved slot nothing is missed, not even an empty range."""
+    desk.add(catch_up="all", catch_up_max=2)
+    desk.at(3 * MINUTE)
+    assert [slot for slot, _ in serve(desk)] == [1, 2, 3]
+    assert [outcome for _, outcome in desk.outcomes()] == [Succeeded()] * 3
+
+
+class Uneven:
+    """A user's schedule with slots one, ten and eleven minutes after the start."""
+
+    def __init__(self, start: int) -> None:
+        self.slots = [from_ms(start + minutes * MINUTE) for minutes in (1, 10, 11)]
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        return next((slot for slot in self.slots if slot > instant), None)
+
+    def latest_until(self, instant: datetime) -> datetime | None:
+        return next((slot for slot in reversed(self.slots) if slot <= instant), None)
+
+
+def test_caught_up_slot_has_its_own_period(desk: Desk) -> None:
+    """The default timeout of a caught-up run follows from the gap after its own slot, not after the newest."""
+    desk.add(Uneven(desk.start), catch_up="all")
+    desk.at(11 * MINUTE)
+    timeouts = []
+    while desk.claims:
+        desk.win()
+        timeouts += [(start.deadline or 0) - desk.now for start in desk.take(e.Start)]
+        desk.end(Succeeded())
+    assert timeouts == [5 * MINUTE, MINUTE, 5 * MINUTE]
 
 
 def test_default_is_ten(desk: Desk) -> None:

@@ -448,3 +448,29 @@ def test_jobs_own_runs_take_places_too(narrow: Desk) -> None:
     narrow.end(Succeeded())
     assert narrow.claimed() == [("job", 3 * MINUTE)]
     assert narrow.outcomes() == [(MINUTE, Succeeded()), passed(narrow, 2, 2)]
+
+
+def test_who_was_admitted_does_not_overtake_later(narrow: Desk) -> None:
+    """A job that had its turn stands in line again behind those who wait, also when its run ends on its next slot."""
+    fill(narrow)
+    narrow.add(name="a", timeout=None)
+    narrow.add(every(hours=1, phase=timedelta(seconds=90)), name="b")
+    narrow.go(MINUTE)
+    free(narrow)
+    narrow.win()
+    narrow.go(2 * MINUTE - 1)
+    narrow.actions.clear()
+    narrow.end(Succeeded(), 2 * MINUTE)
+    assert narrow.claimed() == [("b", MINUTE + 30_000)]
+
+
+def test_pause_takes_the_mark_of_the_line_away(narrow: Desk) -> None:
+    """After a pause in line, slots that pass later are missed and not skipped for the limit."""
+    fill(narrow)
+    stand(narrow)
+    narrow.tell(e.Paused("job"))
+    narrow.tell(e.Resumed("job"))
+    free(narrow)
+    narrow.actions.clear()
+    narrow.at(3 * MINUTE)
+    assert narrow.outcomes() == [(2 * MINUTE, Missed(narrow.start + 2 * MINUTE, narrow.start + 2 * MINUTE, 1))]

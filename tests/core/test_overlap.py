@@ -120,6 +120,17 @@ def test_slots_wait_while_a_claim_is_open_and_then_queue(desk: Desk) -> None:
     assert desk.facts().oldest == desk.start + MINUTE
 
 
+def test_run_asked_for_during_a_claim_queues_behind_it(desk: Desk) -> None:
+    """With queue a claim that is won begins its run also when somebody asked for one meanwhile."""
+    desk.add(overlap="queue", timeout=None)
+    desk.at(MINUTE)
+    desk.trigger()
+    desk.win()
+    assert desk.begun() == [("job", MINUTE, "schedule")]
+    desk.end(Succeeded())
+    assert desk.begun() == [("job", MINUTE, "manual")]
+
+
 # --- replace
 
 
@@ -373,3 +384,12 @@ def test_waiting_run_asked_for_is_no_open_slot(desk: Desk) -> None:
     desk.end(Succeeded())
     desk.end(Succeeded())
     assert desk.facts().ended
+
+
+def test_job_has_not_ended_between_a_run_and_the_one_that_waits(desk: Desk) -> None:
+    """Health that is read between the end of a run and the next poll sees what waits."""
+    desk.add(at(from_ms(desk.start - MINUTE)), overlap="queue", timeout=None)
+    desk.trigger(number=1)
+    desk.trigger(number=2)
+    desk.timetable.handle(e.AttemptEnded(max(desk.starts), Succeeded()), desk.now)
+    assert not desk.facts().ended

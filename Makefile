@@ -11,13 +11,17 @@ ARGS   ?=
 # COVER=1 measures coverage in the same test run; "make cover-report" judges it.
 COVER  ?=
 PYTEST := $(PY) $(if $(COVER),-m coverage run) -m pytest
+# How many cases of each seed "make proof-cron" judges, such as: make proof-cron CASES=20000 SEEDS="1 2 3"
+CASES  ?= 200000
+SEEDS  ?= 1
 # The folders whose tests need no server, so that they can be run often and on every interpreter.
 QUICK  = $(wildcard tests/core tests/property)
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel docs cover cover-report versions version flakes bench-overdue size clean setup
+.PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
+  bench-overdue size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -65,6 +69,9 @@ docs: $(VENV)/.dev ## Build the documentation into docs/_build, every warning an
 	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+tables: $(VENV)/.test ## Write the decision tables into the page on semantics; the tests check that they stand there
+	@$(PY) -m tests.docs.tables
+
 cover: ## Run all tests under coverage and ask for 100 % of lines and branches
 	@$(MAKE) --no-print-directory test COVER=1
 	@$(MAKE) --no-print-directory cover-report
@@ -97,6 +104,19 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 
 bench-overdue: $(VENV)/.test ## Measure how long 100,000 overdue slots of one job take to settle
 	@$(PY) tests/benchmarks/overdue.py
+
+proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle; CASES=n for each of SEEDS="n n n"
+	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)
+
+# The other engines have an environment of their own, so that none of them is a dependency of ours.
+.venv-peers/.ready: tests/peers/requirements.txt
+	@echo "Installing the other engines into .venv-peers"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
+peers: .venv-peers/.ready ## Compare with other cron engines: writes the table in docs/semantics.md, prints what a slot costs
+	@.venv-peers/bin/python -m tests.peers.compare
 
 size: ## Print the code lines of the core; blanks, comments and docstrings not counted
 	@$(PYTHON) .ci/size.py

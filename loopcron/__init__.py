@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RunUnstuck, SchedulerDisabled as SchedulerDisabled, SchedulerStarted as SchedulerStarted, SchedulerStopped as
         SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled, Start as Start, Won as Won
     )
+    from loopcron._every import At as At, Every as Every, at as at, every as every
     from loopcron._http import Request as Request, Response as Response, bearer as bearer, env_token as env_token
     from loopcron._jobs import FunctionJob as FunctionJob, HttpJob as HttpJob
     from loopcron._listener import ListenerWatch as ListenerWatch
@@ -46,9 +47,7 @@ if TYPE_CHECKING:
         Clock as Clock, Job as Job, Ledger as Ledger, Observer as Observer, Service as Service, Transport as Transport
     )
     from loopcron._scheduler import Scheduler as Scheduler
-    from loopcron._schedules import (
-        At as At, Between as Between, Every as Every, Schedule as Schedule, at as at, every as every
-    )
+    from loopcron._schedules import Between as Between, Schedule as Schedule
     from loopcron._status import (
         Health as Health, JobHealth as JobHealth, JobSnapshot as JobSnapshot, JobState as JobState, RunSnapshot as
         RunSnapshot, Snapshot as Snapshot
@@ -72,6 +71,7 @@ else:
             "RunStuck RunUnstuck SchedulerDisabled SchedulerStarted SchedulerStopped SchedulerStopping Settled "
             "Start Won"
         ),
+        "_every": "At Every at every",
         "_http": "Request Response bearer env_token",
         "_jobs": "FunctionJob HttpJob",
         "_listener": "ListenerWatch",
@@ -82,7 +82,7 @@ else:
         "_policies": "Policy Retry",
         "_protocols": "Clock Job Ledger Observer Service Transport",
         "_scheduler": "Scheduler",
-        "_schedules": "At Between Every Schedule at every",
+        "_schedules": "Between Schedule",
         "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
         "_tables": "CatchUp Overlap",
         "ledgers.memory": "MemoryLedger",

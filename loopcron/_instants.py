@@ -25,6 +25,11 @@ def to_ms(instant: datetime) -> int:
     return (instant - EPOCH) // MILLISECOND
 
 
+def up_to_ms(instant: datetime) -> int:
+    """Return the whole milliseconds from the epoch to *instant*, an aware datetime, rounded up."""
+    return -((EPOCH - instant) // MILLISECOND)
+
+
 def from_ms(milliseconds: int) -> datetime:
     """Return the instant as an aware datetime in UTC."""
     return EPOCH + milliseconds * MILLISECOND

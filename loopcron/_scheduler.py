@@ -197,7 +197,8 @@ class Scheduler:
         Let the job's next slot end as ``Skipped("skip_next")``; asking again before it has come changes nothing.
 
         Returns:
-            The slot, in UTC; None if nothing is skipped: the job is paused, has ended, or is not registered.
+            The slot, in UTC; None if nothing is skipped: the job is paused, has ended or is not registered, or the
+            scheduler is stopping.
 
         Raises:
             UnknownJobError: There is no such job.
@@ -208,7 +209,9 @@ class Scheduler:
         engine = self._running_engine()
         facts = engine.timetable.facts(name)
         engine.tell(SkipAsked(name))
-        return None if facts is None or facts.skippable is None else from_ms(facts.skippable)
+        if engine.stopping or facts is None or facts.skippable is None:
+            return None
+        return from_ms(facts.skippable)
 
     def trigger(self, name: str) -> Trigger:
         """

@@ -8,7 +8,6 @@ found in ``_due``, and what becomes of a run that has begun is in ``_live`` and 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -17,10 +16,11 @@ from typing import Any, ClassVar, Final, final
 from loopcron import _events as e
 from loopcron._agenda import Agenda
 from loopcron._due import due_at, settle_due
-from loopcron._entries import Claiming, Entry, JobFacts, Waiting
+from loopcron._entries import Candidate, Entry, JobFacts
 from loopcron._instants import SECOND_MS
 from loopcron._live import LiveRuns
-from loopcron._outcomes import Interrupted, Missed, Outcome, Reason, Skipped, SkipReason, Taken, error_text
+from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, Taken, error_text
+from loopcron._places import Places
 from loopcron._policies import doubled_ms
 from loopcron._schedules import in_ms
 from loopcron._tables import OVERLAP_TABLE, Overlap, Verdict
@@ -31,7 +31,11 @@ PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
 _in_order = attrgetter("slot", "job")
-_by_slot = attrgetter("due", "name")
+
+
+def _by_need(job: Entry) -> tuple[int, str]:
+    """Return who comes first among several: by what waits or else by when the next slot is due, then by name."""
+    return job.due if job.waiting is None else job.waiting.slot, job.name
 
 
 @final
@@ -60,13 +64,8 @@ class Timetable:
 
     def __init__(self, now: int, *, startup_delay: int = 0, max_running: int | None = None, worker: str = "") -> None:
         self._live = LiveRuns(now, now + startup_delay)
-        self._max_running = max_running
-        self._worker = worker
+        self._places = Places(self._live, max_running, worker)
         self._jobs: dict[str, Entry] = {}
-        self._claiming: dict[str, Entry] = {}
-        self._line: OrderedDict[Entry, None] = OrderedDict()
-        """Who waits for a place below the limit, first come first served. Leaving it is cheap anywhere; the front of a
-        plain dict is not, once many have left there."""
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
 
@@ -100,14 +99,16 @@ class Timetable:
         self._live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
-        jobs = self._agenda.take(now, CHUNK)
-        if self._max_running is not None:
-            jobs.sort(key=_by_slot)  # who gets one of few places must not hang on the order of a bucket
-        for job in jobs:
-            self._look(job)
-        while self._line and self._has_room:
-            job, _ = self._line.popitem(last=False)
-            self._look(job)
+        first = self._agenda.first()
+        if first is not None and first <= now:
+            jobs = self._agenda.take(now, CHUNK)
+            if self._places.limit is not None:
+                jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
+            for job in jobs:
+                self._look(job)
+        if self._places.line:
+            while (admitted := self._places.next_in_line()) is not None:
+                self._look(admitted)
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
@@ -121,7 +122,7 @@ class Timetable:
 
     def next_wakeup(self) -> int | None:
         """Return when `poll` is to be called next, at the latest; None: not before another fact."""
-        if self._live.out or (self._line and self._has_room):
+        if self._live.out or (self._places.line and self._places.are_free):
             return self._live.now
         first = self._agenda.first()
         if self._drain_at is None:
@@ -166,7 +167,8 @@ class Timetable:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
-        self._leave_line(job, Skipped("removed"))
+        self._places.leave_line(job)
+        self._places.end_waiting(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
         job.removed = True
         self._live.cancel(job, "remove")
@@ -176,8 +178,9 @@ class Timetable:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
-            if job.waiting is None or job.waiting.key is None:  # a manual run goes on waiting
-                self._leave_line(job, Skipped("paused"))
+            self._places.leave_line(job)
+            if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
+                self._places.end_waiting(job, Skipped("paused"))
             job.paused = True
             self._live.out.append(e.JobPaused(job.name, self._live.now))
 
@@ -194,20 +197,16 @@ class Timetable:
         job.skips = job.skippable
 
     def _triggered(self, fact: e.Triggered) -> None:
-        job, now = self._jobs[fact.job], self._live.now
-        run = Waiting(now, "manual", job.period(job.slot), fact.key)
-        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        if verdict is Verdict.RUN:
-            # Not subject to the limit: somebody who asks for a run wants it now.
-            self._live.begin(job, now, "manual", 0, run.period, key=fact.key)
-        else:
-            self._give_way(job, verdict, run)
+        job = self._jobs[fact.job]
+        run = Candidate(self._live.now, "manual", job.period(job.slot), fact.key)
+        # Not subject to the limit: somebody who asks for a run wants it now.
+        self._places.enter(job, OVERLAP_TABLE[job.policy.overlap, job.occupancy], run)
         self._arm(job)
 
     def _answered(self, fact: e.Answered) -> None:
         for position, claim in enumerate(fact.claims):
             answer = None if fact.answers is None else fact.answers[position]
-            job = self._claiming.pop(claim.claim_id)
+            job = self._places.claiming.pop(claim.claim_id)
             claiming = job.claiming
             assert claiming is not None  # set together with the entry popped above
             job.claiming = None
@@ -222,7 +221,7 @@ class Timetable:
                 self._register_again(job)
             self._arm(job)
 
-    def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
+    def _won(self, job: Entry, claiming: Candidate, fence: int) -> None:
         job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         outcome: Outcome
@@ -270,11 +269,11 @@ class Timetable:
         if job.skips != job.slot:
             job.skips = None  # it has come and gone, and must not count when it comes again
         if job.waiting is not None and job.waiting.key is None:
-            self._leave_line(job, Skipped("overlap"))  # claimed later it would raise the row again
+            self._places.leave_line(job)
+            self._places.end_waiting(job, Skipped("overlap"))  # claimed later it would raise the row again
         if job.slot is not None and (job.slot > now or job.used is None):
+            self._places.leave_line(job)
             job.slot = None
-            job.is_limited = False
-            self._line.pop(job, None)
         if job.added > now:  # what counts from a start must not wait for the start to come again
             job.added += by
             job.schedule = in_ms(job.rule).bound(job.name, job.added)
@@ -297,7 +296,8 @@ class Timetable:
         self._drain_at = drain_at
         for job in self._jobs.values():
             closing = partial(Skipped, "limit") if job.is_limited else Missed
-            self._leave_line(job, Interrupted("shutdown"))
+            self._places.leave_line(job)
+            self._places.end_waiting(job, Interrupted("shutdown"))
             self._close(job, closing)
         self._live.stopping = True
         self._live.end_waiting()
@@ -309,9 +309,11 @@ class Timetable:
 
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
-        self._live.look(job)
+        if job.runs:
+            self._live.look(job)
         if not (job.removed or self._live.stopping):
-            self._start_waiting(job)
+            if job.waiting is not None:
+                self._places.start_waiting(job)
             if job.retry_at is None or job.retry_at <= self._live.now:
                 self._serve(job)
         self._arm(job)
@@ -381,10 +383,10 @@ class Timetable:
 
     def _slot_at(self, job: Entry) -> int | None:
         """Return when the job's first slot is to be served; None: something else has to happen first."""
-        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
+        if job.slot is None or job.paused or job.claiming is not None or (job.runs and job.is_catching_up):
             return None
-        if job in self._line and job.waiting is None:  # with something waiting, what stands in line is that
-            return None
+        if job.is_limited and job in self._places.line:
+            return None  # without the mark it stands there for what waits, and its slots go on
         at = max(job.due, self._live.release)
         return at if job.retry_at is None else max(at, job.retry_at)
 
@@ -397,8 +399,12 @@ class Timetable:
             self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
             self._move_on(job, skipped, following, at)
             if following is None or at > now:
+                job.is_limited = False
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
+        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
+        stands = due.runs and verdict is Verdict.RUN and not self._places.admit(job)
+        due_again = due_at(job.schedule, job.policy, job.name, due.slot) if stands else 0
         # All that can fail is behind us: from here on the next slot is armed, whatever becomes of this one.
         missed = due.missed
         if missed is not None:
@@ -406,17 +412,14 @@ class Timetable:
             passed = Skipped("limit", missed.first, missed.last, missed.count) if job.is_limited else missed
             self._live.settle(job, missed.last, passed, due.reason)
             job.used = missed.last
-        verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
-        job.is_limited = due.runs and verdict is Verdict.RUN and not self._has_room
-        if job.is_limited:
-            job.slot = job.due = due.slot
-            self._line[job] = None
+        job.is_limited = stands
+        if stands:
+            job.slot, job.due = due.slot, due_again
+            self._places.stand_in_line(job)
             return
         self._move_on(job, due.slot, due.following, due.due)
-        if due.runs and verdict is Verdict.RUN:
-            self._claim(job, due.slot, due.reason, due.period)
-        elif due.runs:
-            self._give_way(job, verdict, Waiting(due.slot, due.reason, due.period, None))
+        if due.runs:
+            self._places.enter(job, verdict, Candidate(due.slot, due.reason, due.period, None))
 
     def _after(self, job: Entry, slot: int) -> tuple[int | None, int]:
         """Return the slot after *slot*, and when it is due."""
@@ -427,12 +430,6 @@ class Timetable:
         job.slot, job.due, job.used = following, due, last
         if following is None:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=True))
-
-    def _claim(self, job: Entry, slot: int, reason: Reason, period: int) -> None:
-        claim = e.Claim(job.name, slot, f"{self._worker}-{self._live.serial()}")
-        job.claiming = Claiming(claim.claim_id, slot, reason, period)
-        self._claiming[claim.claim_id] = job
-        self._live.out.append(claim)
 
     def _close(self, job: Entry, outcome: Callable[[int, int, int | None], Outcome] | None = None) -> None:
         """
@@ -457,53 +454,9 @@ class Timetable:
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._live.settle(job, last, make(first, last, count), "schedule")
         if following is None and outcome is not None:
-            job.slot = None  # removed or stopped, so that nobody needs to hear of its end
+            job.slot, job.used = None, last  # removed or stopped, so that nobody needs to hear of its end
         else:
             self._move_on(job, last, following, at)
-
-    # --- waiting for a run to end, or for a place
-
-    @property
-    def _has_room(self) -> bool:
-        return self._max_running is None or len(self._live) + len(self._claiming) < self._max_running
-
-    def _give_way(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
-        """Let *run* wait, for the end of the runs that it replaces perhaps, or end it as skipped."""
-        if verdict is Verdict.WAIT:
-            job.waiting = run
-        elif verdict is Verdict.REPLACE:
-            self._leave_line(job, Skipped("overlap"))
-            job.waiting = run
-            self._live.cancel(job, "replace")
-            self._start_waiting(job)
-        else:
-            reason: SkipReason = "limit" if verdict is Verdict.LIMIT else "overlap"
-            self._live.settle(job, run.slot, Skipped(reason), run.reason, key=run.key)
-
-    def _start_waiting(self, job: Entry) -> None:
-        """Start what waits for the end of the job's runs, if they have ended."""
-        run = job.waiting
-        if run is None or not self._is_ready(job):
-            return
-        if run.key is not None:
-            job.waiting = None
-            self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
-        elif self._has_room:
-            job.waiting = None
-            self._claim(job, run.slot, run.reason, run.period)
-        else:
-            self._line[job] = None
-
-    def _is_ready(self, job: Entry) -> bool:
-        return not (job.runs or job.claiming or job in self._line)
-
-    def _leave_line(self, job: Entry, outcome: Outcome) -> None:
-        """Take the job out of the line; what waits for the end of a run gets *outcome*."""
-        self._line.pop(job, None)
-        job.is_limited = False
-        run, job.waiting = job.waiting, None
-        if run is not None:
-            self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
 
     # --- the end of a look
 
@@ -517,7 +470,7 @@ class Timetable:
         """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
         if not (job.removed or self._live.stopping):
-            if job.waiting is not None and self._is_ready(job):
+            if job.waiting is not None and self._places.is_ready(job):
                 at = self._live.now
             else:
                 at = job.retry_at if job.registering else self._slot_at(job)

@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import engine
 
 REQUIRE_ALL = os.environ.get("LOOPCRON_REQUIRE_ALL") == "1"
 """Set by the gate, which has all that a test can ask for: there a skip is a failure."""
@@ -27,6 +28,8 @@ hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=200)
 hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=5_000)
 hypothesis.settings.load_profile("dev")
+# It shrinks for up to 5 min, and the limit for a hung test would end the session before the example is shown.
+engine.MAX_SHRINKING_SECONDS = 20
 
 
 @pytest.fixture(

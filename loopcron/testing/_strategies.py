@@ -13,10 +13,11 @@ from typing import Final
 from hypothesis import strategies as st
 
 from loopcron._combined import any_of
+from loopcron._every import at, every
 from loopcron._instants import MILLISECOND
 from loopcron._local import cron
 from loopcron._outcomes import Busy, Failed, Outcome, Succeeded
-from loopcron._schedules import MsSchedule, at, every
+from loopcron._schedules import MsSchedule
 from loopcron.testing._behave import Behaviour
 from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
 

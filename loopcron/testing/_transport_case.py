@@ -19,10 +19,10 @@ from urllib.parse import quote, quote_plus
 import anyio
 
 from loopcron._errors import TransportError
+from loopcron._every import every
 from loopcron._http import Request, Response
 from loopcron._jobs import HttpJob, outcome_of_error
 from loopcron._outcomes import Outcome, Run, TimedOut
-from loopcron._schedules import every
 
 if TYPE_CHECKING:
     from loopcron._protocols import Transport

@@ -24,8 +24,11 @@ ADAPTERS = ("loopcron_starlette", "loopcron_aiohttp")
 CLI = ("_cli", "_cli_next", "_cli_parts", "_cli_simulate")
 LADDER = (
     ("_errors", "_instants", "_lazy", "_tables", "_policies"),
-    ("_cron", "_calendar", "_zones", "_local", "_schedules", "_combined", "_describe", "_outcomes", "_events"),
-    ("_agenda", "_attempts", "_due", "_entries", "_live", "_timetable"),
+    (
+        *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe"),
+        *("_outcomes", "_events"),
+    ),
+    ("_agenda", "_attempts", "_due", "_entries", "_live", "_places", "_timetable"),
     (
         *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),

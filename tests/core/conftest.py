@@ -8,9 +8,10 @@ import pytest
 
 from loopcron import _events as e
 from loopcron._entries import JobFacts
+from loopcron._every import every
 from loopcron._outcomes import Outcome
 from loopcron._policies import Policy
-from loopcron._schedules import Schedule, every
+from loopcron._schedules import Schedule
 from loopcron._timetable import Timetable
 
 START = 1_772_323_200_000
@@ -21,10 +22,10 @@ _A = TypeVar("_A")
 class Desk:
     """A timetable with its time. All times are in ms from the start."""
 
-    def __init__(self, startup_delay: int = 0, now: int = START) -> None:
+    def __init__(self, startup_delay: int = 0, now: int = START, max_running: int | None = None) -> None:
         self.start = now
         self.now = now
-        self.timetable = Timetable(now, startup_delay=startup_delay, worker="w")
+        self.timetable = Timetable(now, startup_delay=startup_delay, max_running=max_running, worker="w")
         self.actions: list[e.Action] = []
         """All that was asked for and not taken."""
         self.claims: list[e.Claim] = []
@@ -78,6 +79,15 @@ class Desk:
         claims, self.claims = self.claims, []
         self.tell(e.Answered(claims, [e.Won(7) for _ in claims]), elapsed)
 
+    def lose(self, *, unavailable: bool = False) -> None:
+        """Lose all open claims, or hear that the ledger cannot be asked."""
+        claims, self.claims = self.claims, []
+        self.tell(e.Answered(claims, None if unavailable else [e.Lost(claim.slot) for claim in claims]))
+
+    def trigger(self, elapsed: int | None = None, *, name: str = "job", number: int = 1) -> None:
+        """Ask for a manual run."""
+        self.tell(e.Triggered(name, f"{name}@manual-{number}"), elapsed)
+
     def end(self, outcome: Outcome | None, elapsed: int | None = None, run_id: int | None = None) -> None:
         """End the attempt of the run started last, or of the one named."""
         self.tell(e.AttemptEnded(max(self.starts) if run_id is None else run_id, outcome), elapsed)
@@ -87,6 +97,20 @@ class Desk:
         taken: list[_A] = [action for action in self.actions if isinstance(action, kind)]
         self.actions = [action for action in self.actions if not isinstance(action, kind)]
         return taken
+
+    def begun(self) -> list[tuple[str, int, str]]:
+        """Take the runs that began: job, slot in ms from the start, and reason."""
+        return [
+            (start.job, start.slot - self.start, start.reason) for start in self.take(e.Start) if start.attempt == 1
+        ]
+
+    def claimed(self) -> list[tuple[str, int]]:
+        """Take the claims: job and slot in ms from the start; they stay open."""
+        return [(claim.job, claim.slot - self.start) for claim in self.take(e.Claim)]
+
+    def told(self) -> list[tuple[str, int, Outcome]]:
+        """Take the outcomes with their jobs and slots in ms from the start."""
+        return [(settled.job, settled.slot - self.start, settled.outcome) for settled in self.take(e.Settled)]
 
     def outcomes(self) -> list[tuple[int, Outcome]]:
         """Take the outcomes, with their slots in ms from the start."""
@@ -108,3 +132,9 @@ def desk() -> Desk:
 def late_desk() -> Desk:
     """A desk with a start-up delay of 5 s."""
     return Desk(startup_delay=5_000)
+
+
+@pytest.fixture
+def narrow() -> Desk:
+    """A desk whose timetable has a place for one run of all jobs."""
+    return Desk(max_running=1)

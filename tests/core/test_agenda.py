@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
+from loopcron._every import every
 from loopcron._policies import Policy
-from loopcron._schedules import every
 from loopcron._timetable import CHUNK, Timetable
 
 START = 1_772_323_200_000
@@ -154,5 +154,11 @@ def test_adding_and_removing_for_ever_stays_bounded() -> None:
         timetable.poll(now)
     agenda = timetable._agenda
     assert sum(map(len, agenda._buckets.values())) < 100
-    left = (timetable._jobs, timetable._live._running, timetable._live._stuck, timetable._claiming, timetable._line)
+    left = (
+        timetable._jobs,
+        timetable._live._running,
+        timetable._live._stuck,
+        timetable._places.claiming,
+        timetable._places.line,
+    )
     assert not any(left)

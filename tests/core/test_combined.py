@@ -10,10 +10,11 @@ import pytest
 from loopcron import _events as e
 from loopcron._combined import any_of
 from loopcron._errors import ScheduleError
+from loopcron._every import at, every
 from loopcron._instants import to_ms
 from loopcron._local import cron
 from loopcron._policies import Policy
-from loopcron._schedules import COUNT_LIMIT, MsSchedule, at, every
+from loopcron._schedules import COUNT_LIMIT, MsSchedule
 from loopcron._timetable import Timetable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

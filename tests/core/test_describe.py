@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from loopcron._combined import any_of
+from loopcron._every import at, every
 from loopcron._local import cron
-from loopcron._schedules import at, every
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import at, every
 from loopcron._instants import from_ms
 from loopcron._outcomes import Missed, Skipped, Succeeded
 from loopcron._policies import Policy
-from loopcron._schedules import at, every
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopcron._errors import ConfigError, ScheduleError, TransportCode, TransportError
+from loopcron._every import every
 from loopcron._http import Request, Response, env_token
 from loopcron._jobs import (
     FunctionJob,
@@ -27,7 +28,6 @@ from loopcron._jobs import (
 )
 from loopcron._outcomes import Busy, Failed, Outcome, Run, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import every
 from loopcron._tables import Overlap
 
 MINUTELY = every(minutes=1)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import every
 from loopcron._outcomes import Busy, Failed, Interrupted, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Retry
-from loopcron._schedules import every
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk

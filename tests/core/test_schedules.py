@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopcron._errors import ScheduleError
+from loopcron._every import At, at, every
 from loopcron._instants import from_ms, iso, to_ms
-from loopcron._schedules import At, at, checked_schedule, every, in_ms
+from loopcron._schedules import checked_schedule, in_ms
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EASTERN = timezone(timedelta(hours=-5))

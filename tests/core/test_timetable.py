@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._every import at, every
 from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import at, every
 from loopcron._timetable import Timetable
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from loopcron._calendar import Calendar
 from loopcron._cron import parse
 from loopcron._errors import ScheduleError
+from loopcron._every import every
 from loopcron._instants import from_ms, to_ms
 from loopcron._local import Cron, cron
-from loopcron._schedules import MsSchedule, every
+from loopcron._schedules import MsSchedule
 from loopcron._zones import Zone, zone_of
 
 MINUTE = 60_000

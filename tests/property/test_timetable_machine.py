@@ -1,17 +1,15 @@
 """
-The timetable beside a dumb model of the design, step by step: after each one both must have asked for the same.
+The timetable beside its model, step by step: after each one both must have asked for the same.
 
-The model lists slots and looks at every job at every turn; it has no heap, no laziness and no schedule of ours. Its
-sentences are those of docs/design.md, "Never raises, never silent" and "the sans-IO heart".
+What is told, in any order: jobs added, removed, paused, resumed, triggered and skipped; time and both clocks; answers
+of the ledger; attempts that end, fail, are cut, or do not end.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,542 +17,30 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from loopcron import _events as e
 from loopcron._attempts import LiveRun
-from loopcron._events import CancelledBy
-from loopcron._instants import from_ms, to_ms
-from loopcron._outcomes import (
-    Busy,
-    Failed,
-    Interrupted,
-    Missed,
-    Outcome,
-    Reason,
-    Skipped,
-    Succeeded,
-    Taken,
-    TimedOut,
-)
+from loopcron._every import at, every
+from loopcron._instants import from_ms
+from loopcron._outcomes import Busy, Failed, Outcome, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
-from loopcron._schedules import Schedule, at, every
+from loopcron._schedules import Schedule
+from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
-
-START = 1_772_323_207_123
-HOUR = 3_600_000
-DAY = 24 * HOUR
-LIES = ("raises", "past", "same", "naive", "fraction", "contradicts")
-Seen = tuple[object, ...]
-"""One action, as both sides tell it."""
-
-
-class Moody:
-    """A user's schedule: it works, raises or lies as its mood says, and counts how often it is asked."""
-
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
-        self.mood = "works"
-        self.asked = 0
-
-    def next_after(self, instant: datetime) -> datetime | None:
-        self.asked += 1
-        slot = from_ms((to_ms(instant) // self.interval + 1) * self.interval)
-        match self.mood:
-            case "raises":
-                raise RuntimeError("no schedule today")
-            case "past":
-                return instant - timedelta(seconds=1)
-            case "same":
-                return instant
-            case "naive":
-                return slot.replace(tzinfo=None)
-            case "fraction":
-                return slot + timedelta(microseconds=1)
-            case _:
-                return slot
-
-    def latest_until(self, instant: datetime) -> datetime | None:
-        self.asked += 1
-        slot = from_ms(to_ms(instant) // self.interval * self.interval)
-        match self.mood:
-            case "raises":
-                raise RuntimeError("no schedule today")
-            case "past" | "same":
-                return instant + timedelta(hours=1)
-            case "naive":
-                return slot.replace(tzinfo=None)
-            case "fraction":
-                return slot + timedelta(microseconds=1)
-            case "contradicts":
-                return None
-            case _:
-                return slot
+from tests.property.histories import a_policy
+from tests.property.timetable_model import (
+    DAY,
+    HOUR,
+    LIES,
+    START,
+    Model,
+    ModelJob,
+    ModelRun,
+    Moody,
+    Seen,
+    check_cover,
+)
 
 
-@dataclass(eq=False)
-class ModelRun:
-    """A run as the design tells it."""
-
-    slot: int
-    reason: Reason
-    key: str | None
-    started: int
-    deadline: int | None
-    limit: int
-    """Before this an attempt may begin."""
-    attempt: int = 1
-    waits_until: int | None = None
-    failure: Outcome | None = None
-    cut_by: CancelledBy | None = None
-    cut_at: int = 0
-    refused: int = 0
-    obeyed: int = 0
-    retried: int = 0
-
-
-@dataclass(eq=False)
-class ModelJob:
-    """A job as the design tells it."""
-
-    name: str
-    slots: Sequence[int]
-    policy: Policy
-    added: int
-    moody: Moody | None
-    from_start: bool
-    paused: bool
-    registering: bool = True
-    asks_again: int | None = None
-    """When a parked job, or a registration that failed, is tried again."""
-    parked: bool = False
-    faults: int = 0
-    next: int | None = None
-    claim: tuple[int, Reason, int] | None = None
-    runs: list[ModelRun] = field(default_factory=list)
-    stuck: int = 0
-    failures: int = 0
-    removed: bool = False
-    has_lied: bool = False
-    end: int | None = None
-    newest: int | None = None
-    """The newest slot that was handed out, or the correction after which slots count anew; None: none yet."""
-    corrected: int | None = None
-    """The corrected now, while the ledger is still to be asked."""
-    void: bool = False
-    """Whether the answer on its way was asked for before the correction."""
-    since: int | None = None
-    """After which instant slots count; None: the ledger has not said it yet."""
-    handed: list[tuple[int, int]] = field(default_factory=list)
-    """First and last of all that was claimed or settled since then, in that order."""
-
-    def hand(self, first: int, last: int) -> None:
-        self.handed.append((first, last))
-        self.newest = last
-
-    @property
-    def is_broken(self) -> bool:
-        return self.moody is not None and self.moody.mood not in ("works", "contradicts")
-
-    @property
-    def contradicts(self) -> bool:
-        return self.moody is not None and self.moody.mood == "contradicts"
-
-    def after(self, instant: int) -> int | None:
-        position = bisect_right(self.slots, instant)
-        return self.slots[position] if position < len(self.slots) else None
-
-    def until(self, instant: int) -> int | None:
-        position = bisect_right(self.slots, instant)
-        return self.slots[position - 1] if position else None
-
-    def within(self, first: int, last: int) -> Sequence[int]:
-        return self.slots[bisect_left(self.slots, first) : bisect_right(self.slots, last)]
-
-    def counted(self, first: int, last: int) -> int | None:
-        held = len(self.within(first, last))
-        return held if self.moody is None or held <= 100 else None
-
-    def gap(self, slot: int | None) -> int:
-        """The period: an hour where there is no next slot, or nobody can say."""
-        following = None if slot is None or self.is_broken else self.after(slot)
-        return HOUR if slot is None or following is None else following - slot
-
-
-class Model:
-    """All jobs, and what is to be asked for."""
-
-    def __init__(self, startup_delay: int) -> None:
-        self.now = START
-        self.release = START + startup_delay
-        self.jobs: list[ModelJob] = []
-        """Removed ones too: their runs and claims are still to end."""
-        self.stopping = False
-        self.drain_at: int | None = None
-        self.out: list[Seen] = []
-
-    # --- facts
-
-    def add(self, job: ModelJob) -> None:
-        self.jobs.append(job)
-        self.ask_to_register(job)
-
-    def ask_to_register(self, job: ModelJob) -> None:
-        if job.policy.run_on_start and job.is_broken:
-            self.park(job)
-            return
-        if job.newest is not None:
-            job.asks_again = None
-            self.out.append(("register", job.name, job.corrected, True))
-            return
-        newest = None
-        if job.policy.run_on_start and not job.contradicts:
-            newest = job.until(job.added)
-        job.asks_again = None
-        watermark = None if newest is None else newest - 1
-        if watermark is None and job.from_start:
-            watermark = job.added - 1
-        self.out.append(("register", job.name, watermark, job.corrected is not None))
-
-    def registered(self, job: ModelJob, watermark: int | None) -> None:
-        if job.removed or not job.registering or self.stopping:
-            return
-        if job.void:
-            self.register_again(job)
-        elif watermark is None:
-            job.faults += 1
-            job.asks_again = self.now + backoff(job.faults)
-        elif job.is_broken:
-            self.park(job)
-        else:
-            has_begun = job.newest is not None
-            if not has_begun:
-                job.since = watermark
-            assert job.since is not None
-            if job.next is None:
-                job.next = job.after(job.corrected if has_begun and job.corrected is not None else watermark)
-            job.newest = job.corrected if has_begun else None
-            job.corrected = None
-            job.registering = False
-            self.works_again(job)
-            job.faults = 0
-            if job.next is None and not has_begun:
-                self.out.append(("ended", job.name, job.until(watermark), False))
-
-    def register_again(self, job: ModelJob) -> None:
-        job.registering = True
-        job.void = False
-        self.ask_to_register(job)
-
-    def remove(self, job: ModelJob) -> None:
-        self.look(job)
-        self.close(job, "removed")
-        job.removed = True
-        if not self.stopping:
-            job.end = self.now
-        for run in list(job.runs):
-            self.cut(job, run, "remove")
-
-    def pause(self, job: ModelJob) -> None:
-        if not job.paused:
-            self.look(job)
-            job.paused = True
-            self.out.append(("paused", job.name))
-
-    def resume(self, job: ModelJob) -> None:
-        if job.paused:
-            self.close(job, "resumed")
-            job.paused = False
-            self.out.append(("resumed", job.name))
-
-    def trigger(self, job: ModelJob, key: str) -> None:
-        if job.policy.overlap == "skip" and (job.runs or job.claim):
-            self.settle(job, self.now, Skipped("overlap"), "manual", key=key)
-        elif len(job.runs) + (job.claim is not None) >= 10:
-            self.settle(job, self.now, Skipped("limit"), "manual", key=key)
-        else:
-            self.begin(job, self.now, "manual", job.gap(job.next), key)
-
-    def answered(self, job: ModelJob, answer: str) -> None:
-        assert job.claim is not None
-        slot, reason, period = job.claim
-        job.claim = None
-        if answer == "won" and (job.removed or self.stopping):
-            outcome = Skipped("removed") if job.removed else Interrupted("shutdown")
-            self.settle(job, slot, outcome, reason)
-            self.out.append(("finish", job.name, slot, outcome))
-        elif answer == "won":
-            self.begin(job, slot, reason, period, None)
-        else:
-            self.settle(job, slot, Taken() if answer == "lost" else Skipped("ledger"), reason)
-        if job.corrected is not None and not (job.removed or self.stopping):
-            self.register_again(job)
-
-    def ended(self, job: ModelJob, run: ModelRun, outcome: Outcome | None) -> None:
-        if outcome is None and run.cut_by is None:  # somebody else cancelled it
-            stray: Outcome = Interrupted("shutdown") if self.stopping else Failed("job", "cancelled inside")
-            outcome = stray
-        early = outcome == Skipped("no_address") and self.now < self.release + 10_000
-        if (early or isinstance(outcome, Failed)) and run.cut_by is None and not self.stopping:
-            wait = self.wait_before_repeating(job, run, outcome)
-            if wait is not None and self.now + wait < run.limit:
-                run.waits_until, run.failure = self.now + wait, outcome
-                self.out.append(("attempt failed", job.name, run.slot, run.attempt, wait))
-                return
-        if outcome is None:
-            self.finish(job, run, self.cut_outcome(run))
-        elif self.stopping and isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
-            self.finish(job, run, Interrupted("shutdown"))
-        else:
-            self.finish(job, run, outcome)
-
-    def wait_before_repeating(self, job: ModelJob, run: ModelRun, failed: Outcome | None) -> int | None:
-        retry = job.policy.retry
-        if not isinstance(failed, Failed) or not failed.started:
-            run.refused += 1
-            return min(5_000, 50 << (run.refused - 1))
-        if failed.retry_after_seconds is not None and run.obeyed < 3:
-            run.obeyed += 1
-            return math.ceil(failed.retry_after_seconds * 1000)
-        if retry is None or run.retried + 1 >= retry.attempts or retry.on.isdisjoint({failed.status, failed.blame}):
-            return None
-        run.retried += 1
-        return min(retry.longest, retry.backoff * (1 << (run.retried - 1))) // timedelta(milliseconds=1)
-
-    def step(self, by: int) -> None:
-        self.release += by
-        self.drain_at = None if self.drain_at is None else self.drain_at + by
-        for job in self.jobs:
-            job.asks_again = None if job.asks_again is None else job.asks_again + by
-            for run in job.runs:
-                run.started += by
-                run.limit += by
-                run.cut_at += by
-                run.deadline = None if run.deadline is None else run.deadline + by
-                run.waits_until = None if run.waits_until is None else run.waits_until + by
-        self.out.append(("stepped", by))
-        if by <= -3 * HOUR and not self.stopping:
-            for job in self.jobs:
-                if not job.removed:
-                    self.correct(job, by)
-
-    def correct(self, job: ModelJob, by: int) -> None:
-        """Slots after now count anew; those up to now that wait for their outcome still do."""
-        if not job.has_lied:
-            check_cover(job)
-        has_begun = job.newest is not None
-        newest = job.handed[-1][1] if job.handed else job.since
-        job.since = min(self.now, newest) if has_begun and newest is not None else None
-        job.handed = []
-        job.corrected = self.now if job.corrected is None else min(self.now, job.corrected)
-        if not has_begun or (job.next is not None and job.next > self.now):
-            job.next = None
-        if job.added > self.now:
-            job.added += by
-            if isinstance(job.slots, range) and job.from_start:
-                job.slots = range(job.slots.start + by, job.slots.stop + by, job.slots.step)
-        if job.registering:
-            job.void = job.asks_again is None
-        elif job.claim is None:
-            self.register_again(job)
-
-    def stop(self, drain: int) -> None:
-        if self.stopping:
-            self.drain_at = None if self.drain_at is None else min(self.drain_at, self.now + drain)
-            return
-        self.stopping = True
-        self.drain_at = self.now + drain
-        for job in self.jobs:
-            if not job.removed:
-                job.end = self.now
-                self.close(job, "stopped")
-            for run in list(job.runs):
-                if run.waits_until is not None:
-                    self.finish(job, run, Interrupted("shutdown"))
-
-    # --- turns
-
-    def turn(self) -> None:
-        if self.drain_at is not None and self.drain_at <= self.now:
-            self.drain_at = None
-            for job in self.jobs:
-                for run in list(job.runs):
-                    self.cut(job, run, "shutdown")
-        for job in self.jobs:
-            self.look(job)
-
-    def look(self, job: ModelJob) -> None:
-        for run in list(job.runs):
-            self.look_at_run(job, run)
-        if job.removed or self.stopping or (job.asks_again is not None and job.asks_again > self.now):
-            return
-        if job.registering:
-            if job.asks_again is not None:
-                self.ask_to_register(job)
-        elif self.is_due(job):
-            self.serve(job)
-
-    def is_due(self, job: ModelJob) -> bool:
-        waits = job.paused or job.claim is not None or self.now < self.release
-        return job.next is not None and job.next <= self.now and not waits
-
-    def look_at_run(self, job: ModelJob, run: ModelRun) -> None:
-        if run.cut_by is not None:
-            if self.now >= run.cut_at + 2_000:
-                self.finish(job, run, self.cut_outcome(run))
-                job.stuck += 1
-                self.out += [("stuck", job.name, run.slot), ("abandon", job.name, run.slot)]
-        elif run.waits_until is not None and run.failure is not None:
-            if run.waits_until <= self.now and self.now >= run.limit:
-                self.finish(job, run, run.failure)
-            elif run.waits_until <= self.now:
-                run.waits_until = None
-                run.attempt += 1
-                self.start(job, run)
-        elif run.deadline is not None and run.deadline <= self.now:
-            self.cut(job, run, "timeout")
-
-    def serve(self, job: ModelJob) -> None:
-        assert job.next is not None
-        due = job.within(job.next, self.now)
-        if job.is_broken or (job.contradicts and len(due) > 1):
-            self.park(job)
-            return
-        self.works_again(job)
-        newest = due[-1]
-        following = job.after(newest)
-        period = HOUR if following is None else following - newest
-        late = self.now - newest
-        grace = min(period, HOUR)
-        if isinstance(job.policy.misfire_grace, timedelta):
-            grace = job.policy.misfire_grace // timedelta(milliseconds=1)
-        within = late <= job.policy.catch_up_within // timedelta(milliseconds=1)
-        reason: Reason = "schedule" if late <= grace else "catch_up"
-        if job.policy.run_on_start and newest <= job.added:
-            runs, reason = True, "start"
-        else:
-            runs = late <= grace or (job.policy.catch_up == "latest" and within)
-        missed = due[:-1] if runs else due
-        job.hand(due[0], newest)
-        if missed:
-            count = job.counted(missed[0], missed[-1])
-            self.settle(job, missed[-1], Missed(missed[0], missed[-1], count), reason)
-        if runs and job.policy.overlap == "skip" and job.runs:
-            self.settle(job, newest, Skipped("overlap"), reason)
-        elif runs and len(job.runs) >= 10:
-            self.settle(job, newest, Skipped("limit"), reason)
-        elif runs:
-            job.claim = (newest, reason, period)
-            self.out.append(("claim", job.name, newest))
-        job.next = following
-        if following is None:
-            self.out.append(("ended", job.name, newest, True))
-
-    def close(self, job: ModelJob, why: str) -> None:
-        """All slots that are due end as one range."""
-        first = job.next
-        if first is None or first > self.now or (self.stopping and why != "stopped"):
-            return  # the law counts up to the stop
-        if job.is_broken:
-            self.park(job)
-            if why == "resumed":
-                return
-            last, count, job.next = first, None, None
-        else:
-            job.has_lied = job.has_lied or job.contradicts
-            last = first if job.contradicts else job.within(first, self.now)[-1]
-            count, job.next = job.counted(first, last), job.after(last)
-            self.works_again(job)
-        job.hand(first, last)
-        outcome: Outcome
-        if job.paused:
-            outcome = Skipped("paused", first, last, count)
-        elif why == "removed":
-            outcome = Skipped("removed", first, last, count)
-        else:
-            outcome = Missed(first, last, count)
-        self.settle(job, last, outcome, "schedule")
-        if why == "resumed" and job.next is None:
-            self.out.append(("ended", job.name, last, True))
-
-    def park(self, job: ModelJob) -> None:
-        job.has_lied = True
-        job.faults += 1
-        job.parked = True
-        job.asks_again = self.now + backoff(job.faults)
-        self.out.append(("parked", job.name, backoff(job.faults)))
-
-    def works_again(self, job: ModelJob) -> None:
-        if job.parked:
-            job.parked = False
-            job.faults = 0
-            self.out.append(("unparked", job.name))
-        job.asks_again = None
-
-    # --- runs
-
-    def begin(self, job: ModelJob, slot: int, reason: Reason, period: int, key: str | None) -> None:
-        deadline: int | None
-        if isinstance(job.policy.timeout, timedelta):
-            deadline = self.now + job.policy.timeout // timedelta(milliseconds=1)
-        else:
-            deadline = None if job.policy.timeout is None else self.now + max(1_000, min(period, 300_000))
-        if job.policy.retry is not None and job.next is not None:
-            following = job.next if job.next > self.now else self.now + job.gap(self.now)
-            deadline = following if deadline is None else min(deadline, following)
-        limit = self.now + period if deadline is None else deadline
-        run = ModelRun(slot, reason, key, self.now, deadline, limit)
-        job.runs.append(run)
-        self.start(job, run)
-
-    def start(self, job: ModelJob, run: ModelRun) -> None:
-        self.out.append(("begins", job.name, run.slot, run.attempt, run.reason))
-        self.out.append(("start", job.name, run.slot, run.attempt, run.reason, run.deadline, run.key))
-
-    def cut(self, job: ModelJob, run: ModelRun, by: CancelledBy) -> None:
-        if run.waits_until is not None:
-            assert by == "remove"
-            self.finish(job, run, Interrupted(by))
-        elif run.cut_by is None:
-            run.cut_by, run.cut_at = by, self.now
-            self.out.append(("cancel", job.name, run.slot, by))
-
-    def cut_outcome(self, run: ModelRun) -> Outcome:
-        assert run.cut_by is not None
-        return TimedOut((self.now - run.started) / 1000) if run.cut_by == "timeout" else Interrupted(run.cut_by)
-
-    def finish(self, job: ModelJob, run: ModelRun, outcome: Outcome) -> None:
-        job.runs.remove(run)
-        self.settle(job, run.slot, outcome, run.reason, key=run.key, attempt=run.attempt)
-        if run.key is None:
-            self.out.append(("finish", job.name, run.slot, outcome))
-
-    def settle(
-        self, job: ModelJob, slot: int, outcome: Outcome, reason: Reason, *, key: str | None = None, attempt: int = 0
-    ) -> None:
-        if isinstance(outcome, Succeeded):
-            job.failures = 0
-        elif isinstance(outcome, (Failed, TimedOut)):
-            job.failures += 1
-        self.out.append(("settled", job.name, slot, outcome, reason, key, attempt, job.failures))
-
-    def wakeup(self) -> int | None:
-        """When something happens next by itself."""
-        instants: list[int] = [] if self.drain_at is None else [self.drain_at]
-        for job in self.jobs:
-            if not (job.removed or self.stopping):
-                if job.registering and job.asks_again is not None:
-                    instants.append(job.asks_again)
-                elif not job.registering and job.next is not None and job.claim is None and not job.paused:
-                    instants.append(max(job.next, self.release, job.asks_again or 0))
-            for run in job.runs:
-                if run.cut_by is not None:
-                    instants.append(run.cut_at + 2_000)
-                elif run.waits_until is not None:
-                    instants.append(run.waits_until)
-                elif run.deadline is not None:
-                    instants.append(run.deadline)
-        return min(instants, default=None)
-
-
-def backoff(faults: int) -> int:
-    return min(300_000, 1_000 << (faults - 1))
+def milliseconds(value: int) -> timedelta:
+    return timedelta(milliseconds=value)
 
 
 AMOUNTS = st.sampled_from([0, 1, 49, 1_000, 2_000, 5_000, 60_000, 300_000, HOUR, DAY, 3 * DAY]) | st.integers(
@@ -563,22 +49,74 @@ AMOUNTS = st.sampled_from([0, 1, 49, 1_000, 2_000, 5_000, 60_000, 300_000, HOUR,
 LITTLE = st.sampled_from([0, 0, 0, 1, 500, 1_999, 30_000])
 """How long after the last poll a fact is told, without another poll between."""
 PICK = st.integers(0, 30)
-SPANS = st.sampled_from([0, 1, 1_000, 60_000, HOUR, DAY]).map(lambda value: timedelta(milliseconds=value))
+SPANS = st.sampled_from([0, 1, 1_000, 60_000, HOUR, DAY]).map(milliseconds)
+RETRIES = (
+    None,
+    None,
+    Retry(),
+    Retry(4, timedelta(milliseconds=300), timedelta(milliseconds=700), frozenset({"job", "endpoint"})),
+    Retry(5, on=frozenset({"job", "endpoint"}), jitter=timedelta(seconds=3)),
+)
+
+
 POLICIES = st.builds(
-    Policy,
-    overlap=st.sampled_from(["skip", "allow"]),
-    catch_up=st.sampled_from(["skip", "latest"]),
-    catch_up_within=SPANS,
+    a_policy,
+    overlap=st.sampled_from(Overlap),
+    catch_up=st.sampled_from(CatchUp),
+    most=st.sampled_from([None, 1, 2, 4]),
+    catch_up_within=SPANS | st.just(Policy().catch_up_within),
     misfire_grace=st.just(Policy().misfire_grace) | SPANS,
     timeout=st.sampled_from([Policy().timeout, None, *(timedelta(milliseconds=t) for t in (1, 900, 2_500, 400_000))]),
-    retry=st.sampled_from(
-        [
-            None,
-            Retry(),
-            Retry(4, timedelta(milliseconds=300), timedelta(milliseconds=700), frozenset({"job", "endpoint"})),
-        ]
-    ),
+    retry=st.sampled_from(RETRIES),
+    jitter=st.sampled_from([timedelta(0), timedelta(0), timedelta(0), *map(milliseconds, (1, 400, 30_000, HOUR))]),
     run_on_start=st.booleans(),
+)
+
+
+class Wanted(NamedTuple):
+    """A job to add."""
+
+    kind: str
+    interval: int
+    phase: int
+    policy: Policy
+    mood: str
+    paused: bool
+
+    def schedule(self, now: int) -> tuple[Schedule, Sequence[int]]:
+        """Return the schedule, and all the slots that it names for a job that is added now."""
+        interval, phase = self.interval, self.phase
+        span, later = milliseconds(interval), milliseconds(phase)
+        first = interval * ((START - 400 * DAY) // interval)
+        last = START + 1000 * DAY
+        if self.kind == "every":
+            return every(span, phase=later), range(first + phase, last, interval)
+        if self.kind == "start":
+            return every(span, phase=later, anchor="start"), range(now + phase, last, interval)
+        if self.kind == "at":
+            slot = now + (phase - 300) * 1_000
+            return at(from_ms(slot)), (slot,)
+        return Moody(interval, self.mood), range(first, last, interval)
+
+
+INTERVALS = [1_000, 7_001, 60_000, 60_000, 900_000, 2 * HOUR, DAY]
+PHASES = st.integers(0, 999)
+CREW = st.lists(
+    st.builds(
+        Wanted, st.just("every"), st.sampled_from(INTERVALS[:4]), PHASES, POLICIES, st.just("works"), st.just(False)
+    ),
+    min_size=1,
+    max_size=3,
+)
+"""Jobs that are there from the beginning, so that many meet."""
+WANTED = st.builds(
+    Wanted,
+    st.sampled_from(["every", "start", "at", "moody", "moody"]),
+    st.sampled_from(INTERVALS),
+    PHASES,
+    POLICIES,
+    st.sampled_from(["works", "works", "works", *LIES]),
+    st.sampled_from([False, False, False, True]),
 )
 ENDS: list[Outcome | None] = [Succeeded(), Succeeded(204), Busy(), Skipped("no_address"), None]
 """None: its task was cancelled, by us or by somebody else."""
@@ -595,15 +133,20 @@ FAILURES: list[Outcome] = [
 class TimetableMachine(RuleBasedStateMachine):
     """Tells both the same, answers for ledger and runs, and compares."""
 
-    @initialize(startup_delay=st.sampled_from([0, 0, 5_000]))
-    def begin(self, startup_delay: int) -> None:
-        self.timetable = Timetable(START, startup_delay=startup_delay, worker="w")
-        self.model = Model(startup_delay)
+    @initialize(
+        startup_delay=st.sampled_from([0, 0, 5_000]), max_running=st.sampled_from([None, 1, 1, 2, 3]), crew=CREW
+    )
+    def begin(self, startup_delay: int, max_running: int | None, crew: list[Wanted]) -> None:
+        self.timetable = Timetable(START, startup_delay=startup_delay, max_running=max_running, worker="w")
+        self.model = Model(startup_delay, max_running)
         self.registers: list[e.Register] = []
         self.claims: list[e.Claim] = []
         self.alive: dict[int, tuple[ModelJob, ModelRun]] = {}
-        self.stuck: list[int] = []
+        self.stuck: dict[int, ModelJob] = {}
         self.keys = 0
+        for wanted in crew:
+            self.add(wanted, little=0)
+        self.answer_registers(works=True, behind=0, little=0)
 
     @property
     def present(self) -> list[ModelJob]:
@@ -618,15 +161,27 @@ class TimetableMachine(RuleBasedStateMachine):
     def tell(self, fact: e.Fact) -> None:
         self.timetable.handle(fact, self.model.now)
 
+    def poll(self) -> list[e.Action]:
+        """Poll until no more is due at this now."""
+        actions: list[e.Action] = []
+        more = True
+        while more:
+            part = self.timetable.poll(self.model.now)
+            more = bool(part) and isinstance(part[-1], e.More)
+            part = part[:-1] if more else part
+            keys = [(action.slot, action.job) for action in part]
+            assert keys == sorted(keys)
+            actions += part
+            assert len(actions) < 1_000, "More for ever"
+        return actions
+
     def compare(self) -> None:
         """Let both take their turn, and compare what they ask for."""
         asked_before = sum(job.moody.asked for job in self.model.jobs if job.moody)
-        actions = self.timetable.poll(self.model.now)
+        actions = self.poll()
         self.model.turn()
         expected, self.model.out = self.model.out, []
         assert sorted(map(told, actions), key=repr) == sorted(expected, key=repr)
-        keys = [(action.slot, action.job) for action in actions]
-        assert keys == sorted(keys)
         assert self.timetable.poll(self.model.now) == ()
         for action in actions:
             self.note(action)
@@ -644,8 +199,7 @@ class TimetableMachine(RuleBasedStateMachine):
                     owner = self.job(job)
                     self.alive[run_id] = owner, next(r for r in owner.runs if (r.slot, r.key) == (slot, key))
             case e.Abandon(run_id=run_id):
-                del self.alive[run_id]
-                self.stuck.append(run_id)
+                self.stuck[run_id], _ = self.alive.pop(run_id)
             case _:
                 pass
 
@@ -672,38 +226,15 @@ class TimetableMachine(RuleBasedStateMachine):
         self.compare()
 
     @precondition(lambda self: len(self.model.jobs) < 8 and not self.model.stopping)
-    @rule(
-        kind=st.sampled_from(["every", "start", "at", "moody", "moody"]),
-        interval=st.sampled_from([1_000, 7_001, 60_000, 900_000, 2 * HOUR, DAY]),
-        phase=st.integers(0, 999),
-        policy=POLICIES,
-        mood=st.sampled_from(["works", "works", "works", *LIES]),
-        paused=st.sampled_from([False, False, False, True]),
-        little=LITTLE,
-    )
-    def add(self, kind: str, interval: int, phase: int, policy: Policy, mood: str, paused: bool, little: int) -> None:
+    @rule(wanted=WANTED, little=LITTLE)
+    def add(self, wanted: Wanted, little: int) -> None:
         self.pass_time(little)
         now = self.model.now
         name = f"j{len(self.model.jobs)}"
-        moody: Moody | None = None
-        schedule: Schedule
-        slots: Sequence[int]
-        first = interval * ((START - 400 * DAY) // interval)
-        if kind == "every":
-            schedule = every(timedelta(milliseconds=interval), phase=timedelta(milliseconds=phase))
-            slots = range(first + phase, START + 1000 * DAY, interval)
-        elif kind == "start":
-            schedule = every(timedelta(milliseconds=interval), phase=timedelta(milliseconds=phase), anchor="start")
-            slots = range(now + phase, START + 1000 * DAY, interval)
-        elif kind == "at":
-            slots = (now + (phase - 300) * 1_000,)
-            schedule = at(from_ms(slots[0]))
-        else:
-            schedule = moody = Moody(interval)
-            moody.mood = mood
-            slots = range(first, START + 1000 * DAY, interval)
-        self.tell(e.Added(name, schedule, policy, paused))
-        self.model.add(ModelJob(name, slots, policy, now, moody, kind == "start", paused))
+        schedule, slots = wanted.schedule(now)
+        moody = schedule if isinstance(schedule, Moody) else None
+        self.tell(e.Added(name, schedule, wanted.policy, wanted.paused))
+        self.model.add(ModelJob(name, slots, wanted.policy, now, moody, wanted.kind == "start", wanted.paused))
         self.compare()
 
     @precondition(lambda self: self.present)
@@ -745,6 +276,15 @@ class TimetableMachine(RuleBasedStateMachine):
         self.model.trigger(job, key)
         self.compare()
 
+    @precondition(lambda self: self.present)
+    @rule(pick=PICK, little=LITTLE)
+    def skip_next(self, pick: int, little: int) -> None:
+        self.pass_time(little)
+        job = self.present[pick % len(self.present)]
+        self.tell(e.SkipAsked(job.name))
+        self.model.skip_next(job)
+        self.compare()
+
     @precondition(lambda self: self.registers)
     @rule(
         works=st.sampled_from([True, True, True, False]),
@@ -779,14 +319,15 @@ class TimetableMachine(RuleBasedStateMachine):
             self.model.answered(self.job(claim.job), "won" if works else "unavailable")
         self.compare()
 
-    @rule()
-    def go_on(self) -> None:
+    @rule(times=st.integers(1, 4))
+    def go_on(self, times: int) -> None:
         """What mostly happens, so that histories come to runs: the ledger answers, the next slot comes and is won."""
         if self.registers:
             self.answer_registers(works=True, behind=0, little=0)
-        self.sleep_until_wakeup()
-        if self.claims:
-            self.answer_all_claims(works=True, little=0)
+        for _ in range(times):
+            self.sleep_until_wakeup()
+            if self.claims:
+                self.answer_all_claims(works=True, little=0)
 
     @precondition(lambda self: any(run.waits_until is None for _, run in self.alive.values()))
     @rule(pick=PICK, outcome=st.sampled_from(ENDS) | st.sampled_from(FAILURES), little=LITTLE)
@@ -812,18 +353,10 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(pick=PICK, little=LITTLE)
     def end_stuck_run(self, pick: int, little: int) -> None:
         self.pass_time(little)
-        run_id = self.stuck.pop(pick % len(self.stuck))
+        run_id = list(self.stuck)[pick % len(self.stuck)]
         self.tell(e.AttemptEnded(run_id, Succeeded()))
-        actions = self.timetable.poll(self.model.now)
-        unstuck = [action for action in actions if isinstance(action, e.RunUnstuck)]
-        assert [action.run_id for action in unstuck] == [run_id]
-        self.job(unstuck[0].job).stuck -= 1
-        self.model.turn()
-        expected, self.model.out = self.model.out, []
-        rest = [action for action in actions if not isinstance(action, e.RunUnstuck)]
-        assert sorted(map(told, rest), key=repr) == sorted(expected, key=repr)
-        for action in rest:
-            self.note(action)
+        self.model.unstuck(self.stuck.pop(run_id))
+        self.compare()
 
     @precondition(lambda self: any(job.moody for job in self.present))
     @rule(pick=PICK, mood=st.sampled_from(["works", "works", *LIES]))
@@ -832,9 +365,9 @@ class TimetableMachine(RuleBasedStateMachine):
         moodies[pick % len(moodies)].mood = mood
 
     @precondition(lambda self: len(self.model.jobs) > 3)
-    @rule(drain=st.sampled_from([0, 1_000, 10_000]), little=LITTLE, sure=st.integers(0, 4))
+    @rule(drain=st.sampled_from([0, 1_000, 10_000]), little=LITTLE, sure=st.integers(0, 9))
     def stop(self, drain: int, little: int, sure: int) -> None:
-        if sure:  # rarely, or few histories would be long
+        if sure != 7:  # rarely, or few histories would be long
             return
         self.pass_time(little)
         self.tell(e.Stopping(drain))
@@ -865,17 +398,24 @@ class TimetableMachine(RuleBasedStateMachine):
                 (run.slot, run.attempt, run.started, run.deadline or 0) for run in job.runs
             )
             open_slots = [run.slot for run in job.runs if run.key is None]
-            open_slots += [slot for slot in (job.next, job.claim and job.claim[0]) if slot is not None]
+            waiting = job.waiter.slot if job.waiter is not None and job.waiter.key is None else None
+            open_slots += [slot for slot in (job.next, job.claim and job.claim[0], waiting) if slot is not None]
             assert facts.oldest == min(open_slots, default=None)
-            assert facts.ended == (not (open_slots or job.runs or job.registering))
+            assert facts.ended == (not (open_slots or job.runs or job.waiter or job.registering))
+            assert facts.skippable == job.skippable
+            assert facts.skips == (job.next if job.next == job.skips else None)
 
     @invariant()
-    def overlap_skip_has_one_run(self) -> None:
-        """With overlap skip at most one run or claim of a job is alive."""
+    def limits_hold(self) -> None:
+        """Of a job at most one run or claim is alive, with allow its limit; of all that did not ask by hand, theirs."""
         for job in self.model.jobs:
             facts = self.timetable.facts(job.name)
-            if facts is not None and job.policy.overlap == "skip":
-                assert len(facts.runs) + (job.claim is not None) <= 1
+            claims = sum(claim.job == job.name for claim in self.claims)
+            if facts is not None:
+                most = (job.policy.max_running or 10) if job.policy.overlap is Overlap.ALLOW else 1
+                assert len(facts.runs) + claims <= most
+        unasked = sum(run.key is None for job in self.model.jobs for run in job.runs) + len(self.claims)
+        assert self.model.max_running is None or unasked <= self.model.max_running
 
     @invariant()
     def no_run_outlives_its_deadline(self) -> None:
@@ -892,7 +432,8 @@ class TimetableMachine(RuleBasedStateMachine):
         self.alive = {run_id: self.alive[run_id] for run_id in live}
         assert set(timetable._live._running) == live
         assert set(timetable._live._stuck) == set(self.stuck)
-        assert len(timetable._claiming) == len(self.claims)
+        assert len(timetable._places.line) == len(self.model.line)
+        assert len(timetable._places.claiming) == len(self.claims)
         agenda = timetable._agenda
         entries = [entry for bucket in agenda._buckets.values() for entry in bucket]
         assert len(agenda._heap) == len(agenda._buckets)
@@ -920,16 +461,6 @@ class TimetableMachine(RuleBasedStateMachine):
                 check_cover(job)
 
 
-def check_cover(job: ModelJob) -> None:
-    assert job.since is not None or not job.handed
-    position = bisect_right(job.slots, job.since or 0)
-    for first, last in job.handed:
-        assert job.slots[position] == first
-        position = bisect_right(job.slots, last)
-    if job.end is not None and not job.registering and job.corrected is None:
-        assert position == len(job.slots) or job.slots[position] > job.end
-
-
 def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
     return run.slot, run.attempt, run.started, run.deadline or 0
 
@@ -953,6 +484,8 @@ def told(action: e.Action) -> Seen:
             return "abandon", job, slot
         case e.RunStuck(job, slot):
             return "stuck", job, slot
+        case e.RunUnstuck(job):
+            return "unstuck", job
         case e.Settled(job, slot, outcome, reason, attempt, failures=failures, key=key):
             return "settled", job, slot, outcome, reason, key, attempt, failures
         case e.AttemptFailed(job, slot, attempt, _, retry_ms):

@@ -457,7 +457,7 @@ class Timetable:
         make = partial(Skipped, "paused") if job.paused or outcome is None else outcome
         self._live.settle(job, last, make(first, last, count), "schedule")
         if following is None and outcome is not None:
-            job.slot = None  # removed or stopped, so that nobody needs to hear of its end
+            job.slot, job.used = None, last  # removed or stopped, so that nobody needs to hear of its end
         else:
             self._move_on(job, last, following, at)
 

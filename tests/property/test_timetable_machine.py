@@ -196,12 +196,12 @@ class Model:
         self.ask_to_register(job)
 
     def ask_to_register(self, job: ModelJob) -> None:
-        if job.policy.run_on_start and job.is_broken:
-            self.park(job)
-            return
         if job.newest is not None:
             job.asks_again = None
             self.out.append(("register", job.name, job.corrected, True))
+            return
+        if job.policy.run_on_start and job.is_broken:
+            self.park(job)
             return
         newest = None
         if job.policy.run_on_start and not job.contradicts:
@@ -481,6 +481,8 @@ class Model:
         self.out.append(("parked", job.name, backoff(job.faults)))
 
     def works_again(self, job: ModelJob) -> None:
+        if job.registering:  # again, after a correction: what the ledger answers shows it
+            return
         if job.parked:
             job.parked = False
             job.faults = 0
@@ -642,7 +644,7 @@ class TimetableMachine(RuleBasedStateMachine):
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
                     owner = self.job(job)
-                    self.alive[run_id] = owner, next(r for r in owner.runs if (r.slot, r.key) == (slot, key))
+                    self.alive[run_id] = owner, [r for r in owner.runs if (r.slot, r.key) == (slot, key)][-1]
             case e.Abandon(run_id=run_id):
                 del self.alive[run_id]
                 self.stuck.append(run_id)

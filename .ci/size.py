@@ -7,7 +7,7 @@ from pathlib import Path
 
 CORE = Path(__file__).resolve().parent.parent / "loopcron"
 # They configure or call the core from outside; nobody has to read them to know how it works.
-NOT_CORE = {"dispatch.py", "__main__.py"}
+NOT_CORE = {"dispatch.py", "__main__.py"} | {file.name for file in CORE.glob("_cli*.py")}
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 

@@ -6,7 +6,8 @@ A pure function of the schedule, the slots' lateness and the policy; it knows no
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import final
 
 from loopcron._errors import ScheduleError
 from loopcron._instants import HOUR_MS, iso
@@ -16,7 +17,9 @@ from loopcron._schedules import MsSchedule
 from loopcron._tables import CATCH_UP_TABLE, Lateness, Verdict
 
 
-class Due(NamedTuple):
+@final
+@dataclass(slots=True)  # neither frozen nor a named tuple: one is made for every slot, and those cost twice as much
+class Due:
     """What to do with the slots that are due."""
 
     runs: bool
@@ -41,7 +44,9 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
         ScheduleError: The schedule contradicts itself.
         Exception: Whatever a user's schedule raises.
     """
-    newest, before, after = _due_slots(schedule, policy, job, slot, now)
+    newest, before, after = slot, None, schedule.next_ms(slot)
+    if after is not None and after <= now:
+        newest, before, after = _due_slots(schedule, policy, job, slot, after, now)
     period = HOUR_MS if after is None else after - newest
     reason: Reason
     if policy.run_on_start and newest <= added:
@@ -51,7 +56,7 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
         runs = CATCH_UP_TABLE[policy.catch_up, lateness] is Verdict.RUN
         reason = "schedule" if lateness is Lateness.IN_GRACE else "catch_up"
     last = before if runs else newest
-    if runs and CATCH_UP_TABLE[policy.catch_up, Lateness.OLDER] is Verdict.RUN:
+    if runs and before is not None and CATCH_UP_TABLE[policy.catch_up, Lateness.OLDER] is Verdict.RUN:
         passed = newest if reason == "catch_up" else before
         oldest, over = _backlog(schedule, policy, job, slot, passed, now)
         if oldest is not None and oldest < newest:
@@ -72,12 +77,9 @@ def due_at(schedule: MsSchedule, policy: Policy, job: str, slot: int | None) -> 
 
 
 def _due_slots(
-    schedule: MsSchedule, policy: Policy, job: str, first: int, now: int
+    schedule: MsSchedule, policy: Policy, job: str, first: int, second: int, now: int
 ) -> tuple[int, int | None, int | None]:
     """Return the newest due slot, the one before it if that is due too, and the first that is not due."""
-    second = schedule.next_ms(first)
-    if second is None or second > now:
-        return first, None, second
     newest = schedule.latest_ms(now)
     if newest is None or newest < second:
         shown = None if newest is None else iso(newest)

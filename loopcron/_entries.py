@@ -17,7 +17,9 @@ from loopcron._schedules import MsSchedule, Schedule
 from loopcron._tables import CatchUp, Occupancy, Overlap
 
 
-class Candidate(NamedTuple):
+@final
+@dataclass(slots=True)  # as `Due` is, and for the same reason
+class Candidate:
     """A slot, or a manual run, that is to run: its claim is under way, or it waits for the job's live runs to end."""
 
     slot: int

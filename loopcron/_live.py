@@ -84,7 +84,7 @@ class LiveRuns:
         assert job.runs is not None  # a running job has runs
         run = job.runs[fact.run_id]
         outcome = run.verdict(fact.outcome, self.now, stopping=self.stopping)
-        if run.cancelled_by is None and not self.stopping:
+        if run.cancelled_by is None and not (self.stopping or isinstance(outcome, Succeeded)):
             early = self.now < self.release + EARLY_MS
             delay = run.retry_delay(outcome, job.policy.retry, self.now, early=early)
             if delay is not None:

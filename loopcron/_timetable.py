@@ -76,7 +76,7 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if type(fact) is not e.Stepped and now < self._live.now:
+        if now < self._live.now and type(fact) is not e.Stepped:
             raise self._gone_back(now)
         self._live.now = now
         self._HANDLERS[type(fact)](self, fact)
@@ -100,19 +100,12 @@ class Timetable:
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
         first = self._agenda.first()
-        if first is not None and first <= now:
-            jobs = self._agenda.take(now, CHUNK)
-            if self._places.limit is not None:
-                jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
-            for job in jobs:
-                self._look(job)
-        if self._places.line:
-            while (admitted := self._places.next_in_line()) is not None:
-                self._look(admitted)
+        if (first is not None and first <= now) or self._places.line:
+            self._look_at_due(now)
+            first = self._agenda.first()
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        first = self._agenda.first()
         if first is not None and first <= now:
             actions.append(e.More("", now))
         if not actions:
@@ -307,6 +300,15 @@ class Timetable:
     def _gone_back(self, now: int) -> ValueError:
         return ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
 
+    def _look_at_due(self, now: int) -> None:
+        jobs = self._agenda.take(now, CHUNK)
+        if self._places.limit is not None:
+            jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
+        for job in jobs:
+            self._look(job)
+        while (admitted := self._places.next_in_line()) is not None:
+            self._look(admitted)
+
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
         if job.runs:
@@ -314,8 +316,10 @@ class Timetable:
         if not (job.removed or self._live.stopping):
             if job.waiting is not None:
                 self._places.start_waiting(job)
-            if job.retry_at is None or job.retry_at <= self._live.now:
-                self._serve(job)
+            # Guarded only where the schedule is asked: what asks nothing is no proof that a parked job works again.
+            at = self._serve_at(job)
+            if at is not None and at <= self._live.now:
+                self._guarded(job, self._register if job.registering else self._serve_due)
         self._arm(job)
 
     def _guarded(self, job: Entry, step: Callable[[Entry], None]) -> None:
@@ -335,16 +339,6 @@ class Timetable:
                 job.parked = None
                 job.faults = 0
                 job.retry_at = None
-
-    def _serve(self, job: Entry) -> None:
-        # Guarded only where the schedule is asked: what asks nothing is no proof that a parked job works again.
-        if job.registering:
-            if job.retry_at is not None:
-                self._guarded(job, self._register)
-        else:
-            at = self._slot_at(job)
-            if at is not None and at <= self._live.now:
-                self._guarded(job, self._serve_due)
 
     def _register(self, job: Entry) -> None:
         watermark: int | None = None
@@ -381,8 +375,10 @@ class Timetable:
 
     # --- serving its slots
 
-    def _slot_at(self, job: Entry) -> int | None:
-        """Return when the job's first slot is to be served; None: something else has to happen first."""
+    def _serve_at(self, job: Entry) -> int | None:
+        """Return when the job is to be registered, or its first slot served; None: something else has to come first."""
+        if job.registering:
+            return job.retry_at
         if job.slot is None or job.paused or job.claiming is not None or (job.runs and job.is_catching_up):
             return None
         if job.is_limited and job in self._places.line:
@@ -470,10 +466,8 @@ class Timetable:
         """See to it that *job* is looked at when it next needs it."""
         at: int | None = None
         if not (job.removed or self._live.stopping):
-            if job.waiting is not None and self._places.is_ready(job):
-                at = self._live.now
-            else:
-                at = job.retry_at if job.registering else self._slot_at(job)
+            is_ready = job.waiting is not None and self._places.is_ready(job)
+            at = self._live.now if is_ready else self._serve_at(job)
         if job.runs:
             for run in job.runs.values():
                 wakeup = run.wakeup()

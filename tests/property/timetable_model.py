@@ -718,7 +718,7 @@ class Model:
             if not (job.removed or self.stopping):
                 if job.registering and job.asks_again is not None:
                     instants.append(job.asks_again)
-                elif job.next is not None and self.is_open(job):
+                elif not job.registering and job.next is not None and self.is_open(job):
                     instants.append(max(job.due_of(job.next), self.release, job.asks_again or 0))
             for run in job.runs:
                 if run.cut_by is not None:

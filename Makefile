@@ -21,7 +21,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
-  bench-overdue size clean setup
+  bench-overdue bench-simulate size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -104,6 +104,9 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 
 bench-overdue: $(VENV)/.test ## Measure how long 100,000 overdue slots of one job take to settle
 	@$(PY) tests/benchmarks/overdue.py
+
+bench-simulate: $(VENV)/.test ## Measure how long a year of a job that runs every 15 minutes takes to simulate
+	@$(PY) tests/benchmarks/simulate.py
 
 proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle; CASES=n for each of SEEDS="n n n"
 	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)

@@ -17,17 +17,8 @@ from loopcron._schedules import MsSchedule, Schedule
 from loopcron._tables import CatchUp, Occupancy, Overlap
 
 
-class Claiming(NamedTuple):
-    """A slot whose claim the ledger has not answered yet."""
-
-    claim_id: str
-    slot: int
-    reason: Reason
-    period: int
-
-
-class Waiting(NamedTuple):
-    """A slot, or a manual run, that may start once the job's live runs have ended."""
+class Candidate(NamedTuple):
+    """A slot, or a manual run, that is to run: its claim is under way, or it waits for the job's live runs to end."""
 
     slot: int
     reason: Reason
@@ -94,8 +85,9 @@ class Entry:
     """Whether the registration under way was asked for before the correction."""
     armed: int | None = None
     """The instant in whose bucket of the agenda the job stands."""
-    claiming: Claiming | None = None
-    waiting: Waiting | None = None
+    claiming: Candidate | None = None
+    """What the ledger was asked for and has not answered yet."""
+    waiting: Candidate | None = None
     """What waits for the job's live runs to end; it comes before `slot`."""
     is_limited: bool = False
     """Whether its slot was due, found no place below the limit of all jobs, and was not judged since."""
@@ -127,9 +119,9 @@ class Entry:
     @property
     def is_catching_up(self) -> bool:
         """Whether slots are caught up one after the other, so that the job's later slots wait."""
-        if not self.runs or self.policy.catch_up is not CatchUp.ALL:
+        if self.policy.catch_up is not CatchUp.ALL:
             return False
-        return any(run.reason == "catch_up" for run in self.runs.values())
+        return any(run.reason == "catch_up" for run in (self.runs or {}).values())
 
     def period(self, slot: int | None) -> int:
         """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""

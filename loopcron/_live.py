@@ -68,11 +68,10 @@ class LiveRuns:
 
     def look(self, job: Entry) -> None:
         """Do what is due for the runs of *job*."""
-        if job.runs:
-            for run in list(job.runs.values()):
-                at = run.wakeup()
-                if at is not None and at <= self.now:
-                    self._look(job, run)
+        for run in list((job.runs or {}).values()):
+            at = run.wakeup()
+            if at is not None and at <= self.now:
+                self._look(job, run)
 
     def attempt_ended(self, fact: e.AttemptEnded) -> Entry:
         """Repeat the attempt or end its run, and return the job."""

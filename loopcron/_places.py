@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import final
 
 from loopcron import _events as e
-from loopcron._entries import Claiming, Entry, Waiting
+from loopcron._entries import Candidate, Entry
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Outcome, Skipped
 from loopcron._tables import Verdict
@@ -62,7 +62,7 @@ class Places:
         self.line.pop(job, None)
         job.is_limited = False
 
-    def enter(self, job: Entry, verdict: Verdict, run: Waiting) -> None:
+    def enter(self, job: Entry, verdict: Verdict, run: Candidate) -> None:
         """Claim *run*, or begin it if it is manual, let it wait, or end it as skipped: as the *verdict* on it is."""
         if verdict is Verdict.RUN:
             if run.key is None:
@@ -103,8 +103,8 @@ class Places:
         if run is not None:
             self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
 
-    def _claim(self, job: Entry, run: Waiting) -> None:
+    def _claim(self, job: Entry, run: Candidate) -> None:
         claim = e.Claim(job.name, run.slot, f"{self._worker}-{self._live.serial()}")
-        job.claiming = Claiming(claim.claim_id, run.slot, run.reason, run.period)
+        job.claiming = run
         self.claiming[claim.claim_id] = job
         self._live.out.append(claim)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, final
 from loopcron import _events as e
 from loopcron._agenda import Agenda
 from loopcron._due import due_at, settle_due
-from loopcron._entries import Claiming, Entry, JobFacts, Waiting
+from loopcron._entries import Candidate, Entry, JobFacts
 from loopcron._instants import SECOND_MS
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, Taken, error_text
@@ -99,13 +99,16 @@ class Timetable:
         self._live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
-        jobs = self._agenda.take(now, CHUNK)
-        if self._places.limit is not None:
-            jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
-        for job in jobs:
-            self._look(job)
-        while (admitted := self._places.next_in_line()) is not None:
-            self._look(admitted)
+        first = self._agenda.first()
+        if first is not None and first <= now:
+            jobs = self._agenda.take(now, CHUNK)
+            if self._places.limit is not None:
+                jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
+            for job in jobs:
+                self._look(job)
+        if self._places.line:
+            while (admitted := self._places.next_in_line()) is not None:
+                self._look(admitted)
         actions = self._live.out
         if len(actions) > 1:
             actions.sort(key=_in_order)
@@ -195,7 +198,7 @@ class Timetable:
 
     def _triggered(self, fact: e.Triggered) -> None:
         job = self._jobs[fact.job]
-        run = Waiting(self._live.now, "manual", job.period(job.slot), fact.key)
+        run = Candidate(self._live.now, "manual", job.period(job.slot), fact.key)
         # Not subject to the limit: somebody who asks for a run wants it now.
         self._places.enter(job, OVERLAP_TABLE[job.policy.overlap, job.occupancy], run)
         self._arm(job)
@@ -218,7 +221,7 @@ class Timetable:
                 self._register_again(job)
             self._arm(job)
 
-    def _won(self, job: Entry, claiming: Claiming, fence: int) -> None:
+    def _won(self, job: Entry, claiming: Candidate, fence: int) -> None:
         job.watermark = None
         # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
         outcome: Outcome
@@ -306,9 +309,11 @@ class Timetable:
 
     def _look(self, job: Entry) -> None:
         """Do what is due for *job* and arm it for what comes next."""
-        self._live.look(job)
+        if job.runs:
+            self._live.look(job)
         if not (job.removed or self._live.stopping):
-            self._places.start_waiting(job)
+            if job.waiting is not None:
+                self._places.start_waiting(job)
             if job.retry_at is None or job.retry_at <= self._live.now:
                 self._serve(job)
         self._arm(job)
@@ -378,7 +383,7 @@ class Timetable:
 
     def _slot_at(self, job: Entry) -> int | None:
         """Return when the job's first slot is to be served; None: something else has to happen first."""
-        if job.slot is None or job.paused or job.claiming is not None or job.is_catching_up:
+        if job.slot is None or job.paused or job.claiming is not None or (job.runs and job.is_catching_up):
             return None
         if job.is_limited and job in self._places.line:
             return None  # without the mark it stands there for what waits, and its slots go on
@@ -414,7 +419,7 @@ class Timetable:
             return
         self._move_on(job, due.slot, due.following, due.due)
         if due.runs:
-            self._places.enter(job, verdict, Waiting(due.slot, due.reason, due.period, None))
+            self._places.enter(job, verdict, Candidate(due.slot, due.reason, due.period, None))
 
     def _after(self, job: Entry, slot: int) -> tuple[int | None, int]:
         """Return the slot after *slot*, and when it is due."""

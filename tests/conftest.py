@@ -27,6 +27,8 @@ hypothesis.settings.register_profile("dev", deadline=None)
 # The same examples every time, so that the gate judges the change and not the dice; nightly is there to find new ones.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=200)
 hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=5_000)
+# The properties on the pages of the documentation: run to show that they hold as written, not to find what breaks them.
+hypothesis.settings.register_profile("pages", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("dev")
 # It shrinks for up to 5 min, and the limit for a hung test would end the session before the example is shown.
 engine.MAX_SHRINKING_SECONDS = 20

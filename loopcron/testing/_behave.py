@@ -70,7 +70,7 @@ def make_decide(
 
 def gets_through(outcome: Outcome) -> bool:
     """Return whether an attempt that ends so has reached what it was meant for."""
-    return not (isinstance(outcome, Skipped) or (isinstance(outcome, Failed) and not outcome.started))
+    return not isinstance(outcome, Skipped) and (not isinstance(outcome, Failed) or outcome.started)
 
 
 def _read(behaviour: object, job: Job) -> tuple[Outcome, int]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 
 from loopcron._hands import SLICE_SECONDS
 from loopcron._instants import MILLISECOND, from_ms
-from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Suspend
+from loopcron.testing._histories import ClockEvent, ClockStep, Suspend
 
 _SLICE_MS = round(SLICE_SECONDS * 1000)
 
@@ -109,13 +109,12 @@ def _pieces(start: int, history: Sequence[ClockEvent]) -> list[_Piece]:
     changes: list[_Change] = []
     for event in history:
         at = start + event.at // MILLISECOND
-        match event:
-            case ClockStep():
-                changes.append(_Change(at, step=event.by // MILLISECOND))
-            case Suspend():
-                changes += _Change(at, sleepers=1), _Change(at + event.duration // MILLISECOND, sleepers=-1)
-            case Drift():
-                changes.append(_Change(at, rate=event.rate))
+        if isinstance(event, ClockStep):
+            changes.append(_Change(at, step=event.by // MILLISECOND))
+        elif isinstance(event, Suspend):
+            changes += _Change(at, sleepers=1), _Change(at + event.duration // MILLISECOND, sleepers=-1)
+        else:
+            changes.append(_Change(at, rate=event.rate))
     pieces = [_Piece(start, 0, start, awake=True, rate=1)]
     sleepers = 0
     for at, step, more, rate in sorted(changes, key=lambda change: change.at):

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from loopcron._instants import MILLISECOND, from_ms, to_ms
@@ -154,14 +153,11 @@ def ticks(timeline: Timeline, room: int) -> Iterator[tuple[int, str]]:
     length = (end - latest) * MILLISECOND
     step = next((step for step in _STEPS if length / step <= room), None)
     times = _months(timeline.start, length, room) if step is None else _even(timeline.start, step)
-    for local in times:
-        instant = to_ms(local)
-        if instant > end:
-            return
+    while (instant := to_ms(next(times))) <= end:
         if instant > latest:
             latest = instant
             # Of the instant, because local times that the clocks skip do not exist.
-            yield instant, _label(from_ms(instant).astimezone(local.tzinfo), with_year=step is None)
+            yield instant, _label(from_ms(instant).astimezone(timeline.start.tzinfo), with_year=step is None)
 
 
 def _even(start: datetime, step: timedelta) -> Iterator[datetime]:
@@ -174,8 +170,10 @@ def _even(start: datetime, step: timedelta) -> Iterator[datetime]:
 
 def _months(start: datetime, length: timedelta, room: int) -> Iterator[datetime]:
     step = next((step for step in _MONTHS if length / timedelta(days=30 * step) <= room), _MONTHS[-1])
-    for month in count((start.year * 12 + start.month - 1) // step * step, step):
+    month = (start.year * 12 + start.month - 1) // step * step
+    while True:
         yield datetime(month // 12, month % 12 + 1, 1, tzinfo=start.tzinfo)
+        month += step
 
 
 def _label(local: datetime, *, with_year: bool) -> str:

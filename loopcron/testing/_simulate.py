@@ -170,13 +170,10 @@ class _World:
             process.live(killed - 1)
             process.kill(killed)
 
-    def is_out(self, part: str, now: int) -> bool:
-        """Return whether *part* is out of reach."""
-        outages = self.outages[part]
-        if not outages:
-            return False
-        since = (now - self._begin) * MILLISECOND
-        return any(outage.at <= since < outage.until for outage in outages)
+    def windows(self, part: str) -> list[tuple[int, int]]:
+        """Return from when to before when *part* is out of reach, in true time."""
+        begin = self._begin
+        return [(begin + out.at // MILLISECOND, begin + out.until // MILLISECOND) for out in self.outages[part]]
 
     def awake_ms(self, instant: int) -> int:
         """Return for how many ms the machine was awake from the start to *instant*."""
@@ -229,6 +226,8 @@ class _Process:
         self._attempts = 0
         self._told = False
         """Whether the timetable may have more to do now."""
+        self._refused = world.windows("transport")
+        self._unanswered = world.windows("ledger")
         self._performers: dict[type, Callable[[Any], None]] = {
             e.Settled: self._settled,
             e.Start: self._start,
@@ -325,14 +324,13 @@ class _Process:
         if begun is None:
             world.passed.append(Passed(settled, self._at))
         else:
-            job, slot, outcome, reason, attempts, *_ = settled
+            job, slot, outcome, reason, attempts = settled[:5]
             world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
 
     def _start(self, action: e.Start) -> None:
         world, now, key = self._world, self._at, (action.job, action.slot)
-        earlier = self._begun.get(key)
-        self._begun[key] = (now if earlier is None else earlier[0], action)
-        outcome, lasts = _REFUSED if world.is_out("transport", now) else world.decide(action, now)
+        self._begun[key] = (now if action.attempt == 1 else self._begun[key][0], action)
+        outcome, lasts = _REFUSED if self._refused and _within(self._refused, now) else world.decide(action, now)
         if gets_through(outcome):
             world.reached[action.job].append(world.awake_ms(now))
         if not lasts:
@@ -344,12 +342,13 @@ class _Process:
         heappush(self._ends, (ends, self._attempts, action.run_id, outcome))
 
     def _cancel(self, action: e.Cancel) -> None:
+        # One that was started by the same poll and has ended at once counts as it ended.
         if self._alive.pop(action.run_id, None) is not None:
             self._tell(e.AttemptEnded(action.run_id, None))
 
     def _claim(self, claim: e.Claim) -> None:
         world = self._world
-        if world.is_out("ledger", self._at):
+        if self._unanswered and _within(self._unanswered, self._at):
             self._tell(e.Answered((claim,), None))
             return
         row = world.rows[claim.job]
@@ -367,7 +366,7 @@ class _Process:
 
     def _register(self, asked: e.Register) -> None:
         world = self._world
-        if world.is_out("ledger", self._at):
+        if self._unanswered and _within(self._unanswered, self._at):
             self._tell(e.Registered((asked.job,), None))
             return
         mark = self._wall if asked.watermark is None else asked.watermark
@@ -375,6 +374,10 @@ class _Process:
         if asked.corrected and not world.keep_ledger:
             row.watermark = min(row.watermark, mark)
         self._tell(e.Registered((asked.job,), (row.watermark,)))
+
+
+def _within(windows: list[tuple[int, int]], now: int) -> bool:
+    return any(opens <= now < closes for opens, closes in windows)
 
 
 def _nothing(_: e.Action) -> None:
@@ -432,11 +435,9 @@ def _check_clock_event(event: object) -> None:
     if not isinstance(event, (ClockStep, Suspend, Drift)):
         raise ConfigError("clock", event, "must be a list of ClockStep, Suspend and Drift")
     span_ms("clock.at", event.at, least=ZERO)
-    match event:
-        case ClockStep():
-            span_ms("clock.by", event.by, least=-LONGEST)
-        case Suspend():
-            span_ms("clock.duration", event.duration, least=ZERO)
-        case Drift():
-            if not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
-                raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")
+    if isinstance(event, ClockStep):
+        span_ms("clock.by", event.by, least=-LONGEST)
+    elif isinstance(event, Suspend):
+        span_ms("clock.duration", event.duration, least=ZERO)
+    elif not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
+        raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")

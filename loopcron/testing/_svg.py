@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from loopcron._instants import MILLISECOND, ZERO
 from loopcron._outcomes import Failed, Outcome, Skipped, TimedOut, printable
-from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
+from loopcron.testing._histories import ClockEvent, ClockStep, Outage, Suspend
 from loopcron.testing._marks import GRAVITY, MARKS, Axis, Column, Mark, lane, ticks
 
 if TYPE_CHECKING:
@@ -120,16 +120,14 @@ def _clock(axis: Axis, history: Sequence[ClockEvent], middle: int) -> Iterator[s
 
 def _clock_event(event: ClockEvent, axis: Axis) -> tuple[str, str]:
     """Return what happened and its shape: arrows for steps, a bracket for a suspend, a wave for drift."""
-    match event:
-        case ClockStep(_, by) if by < ZERO:
-            return f"set back by {-by}", "M4-5L-4 0L4 5Z"
-        case ClockStep(_, by):
-            return f"set forward by {by}", "M-4-5L4 0L-4 5Z"
-        case Suspend(at, duration):
-            opens, closes = (_x(axis, axis.begin + moment // MILLISECOND) for moment in (at, at + duration))
-            return f"suspended for {duration}", f"M0-6V6M0 0H{closes - opens:g}M{closes - opens:g}-6V6"
-        case Drift(_, rate):
-            return f"runs at {rate:g} seconds per second", "M-6 0Q-3-7 0 0T6 0"
+    if isinstance(event, ClockStep):
+        if event.by < ZERO:
+            return f"set back by {-event.by}", "M4-5L-4 0L4 5Z"
+        return f"set forward by {event.by}", "M-4-5L4 0L-4 5Z"
+    if isinstance(event, Suspend):
+        opens, closes = (_x(axis, axis.begin + at // MILLISECOND) for at in (event.at, event.at + event.duration))
+        return f"suspended for {event.duration}", f"M0-6V6M0 0H{closes - opens:g}M{closes - opens:g}-6V6"
+    return f"runs at {event.rate:g} seconds per second", "M-6 0Q-3-7 0 0T6 0"
 
 
 def _job(axis: Axis, columns: dict[int, Column], middle: int) -> Iterator[str]:

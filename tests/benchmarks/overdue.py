@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import loopcron
-from loopcron import CatchUp, Policy, Schedule, every
+from loopcron import CatchUp, Policy, Schedule, cron, every
 from loopcron import _events as e
 from loopcron._outcomes import Missed
 from loopcron._timetable import Timetable
@@ -38,11 +36,11 @@ class Minutely:
 
 
 def schedules() -> dict[str, Schedule]:
-    found: dict[str, Schedule] = {"every(minutes=1)": every(minutes=1), "user-made, each minute": Minutely()}
-    cron: Callable[..., Schedule] | None = getattr(loopcron, "cron", None)
-    if cron is not None:
-        found["cron('* * * * *', tz='Europe/Berlin')"] = cron("* * * * *", tz="Europe/Berlin")
-    return found
+    return {
+        "every(minutes=1)": every(minutes=1),
+        "user-made, each minute": Minutely(),
+        "cron('* * * * *', tz='Europe/Berlin')": cron("* * * * *", tz="Europe/Berlin"),
+    }
 
 
 def settle(schedule: Schedule, catch_up: CatchUp) -> float:

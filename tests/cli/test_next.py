@@ -99,6 +99,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         ("0 12 1 * *", BERLIN[1], "2026-03-02T00:00Z", [["the clocks skip 02:00 to 03:00"], []]),
         ("0 12 1 6 *", BERLIN[1], "2026-03-02T00:00Z", [[], []]),
         ("*/15 * * * *", "UTC", "2026-03-29T00:10Z", [[], [], []]),
+        ("@daily", "Asia/Kolkata", "2026-03-29T00:10Z", [[]] * 400),
     ],
 )
 def test_notes(capsys: pytest.CaptureFixture[str], line: str, zone: str, after: str, expected: list[list[str]]) -> None:

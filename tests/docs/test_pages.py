@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
@@ -26,6 +28,15 @@ def needs_nothing(function: Any) -> bool:
     return all(parameter.default is not parameter.empty or parameter.kind in kinds for parameter in parameters)
 
 
+@pytest.fixture
+def few_examples(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Let properties that are defined meanwhile be tried with few examples."""
+    hypothesis.settings.load_profile("pages")
+    yield
+    hypothesis.settings.load_profile(pytestconfig.getoption("--hypothesis-profile") or "dev")
+
+
+@pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The python blocks of a page run one after the other in one namespace, and so do the tests they define."""

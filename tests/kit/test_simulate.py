@@ -26,6 +26,7 @@ from loopcron import (
     Skipped,
     Succeeded,
     TimedOut,
+    any_of,
     at,
     every,
 )
@@ -283,6 +284,18 @@ def test_overlap(overlap: str, names: list[str]) -> None:
     assert len(timeline.overlaps("sync")) == (3 if overlap == "allow" else 0)
     for earlier, later in timeline.overlaps():
         assert earlier.started_at < later.started_at < earlier.ended_at
+
+
+def test_replaced_at_the_instant_of_its_next_attempt() -> None:
+    """A run that makes another attempt just when a slot replaces it ends once, and its slot has one outcome."""
+    sixth_wait = timedelta(milliseconds=50 + 100 + 200 + 400 + 800 + 1600)
+    schedule = any_of(at(START + MINUTE), at(START + MINUTE + sixth_wait))
+    replaced = FunctionJob("sync", schedule, print, overlap="replace", timeout=HOUR)
+    timeline = run(replaced, transport=Outage(timedelta(0), MINUTE + 10 * SECOND))
+    first, second = timeline.runs()
+    assert first.ended_at == second.started_at == START + MINUTE + sixth_wait
+    assert (first.outcome, first.attempts) == (Failed("transport", "refused", started=False), 7)
+    assert second.outcome == Succeeded()
 
 
 def test_more_jobs_than_one_poll_looks_at() -> None:

@@ -197,7 +197,7 @@ class TimetableMachine(RuleBasedStateMachine):
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
                     owner = self.job(job)
-                    self.alive[run_id] = owner, next(r for r in owner.runs if (r.slot, r.key) == (slot, key))
+                    self.alive[run_id] = owner, [r for r in owner.runs if (r.slot, r.key) == (slot, key)][-1]
             case e.Abandon(run_id=run_id):
                 self.stuck[run_id], _ = self.alive.pop(run_id)
             case _:

@@ -117,6 +117,7 @@ class ModelJob:
 
     name: str
     slots: Sequence[int]
+    """All that it names; a list where its schedule has no arithmetic to count them with."""
     policy: Policy
     added: int
     moody: Moody | None
@@ -178,7 +179,8 @@ class ModelJob:
 
     def counted(self, first: int, last: int) -> int | None:
         held = len(self.within(first, last))
-        return held if self.moody is None or held <= 100 else None
+        reckoned = self.moody is None and not isinstance(self.slots, list)
+        return held if reckoned or held <= 100 else None
 
     def due_of(self, slot: int) -> int:
         """When a slot is due: at its instant, or later by its jitter."""

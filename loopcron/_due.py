@@ -59,7 +59,7 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
     if runs and before is not None and CATCH_UP_TABLE[policy.catch_up, Lateness.OLDER] is Verdict.RUN:
         passed = newest if reason == "catch_up" else before
         oldest, over = _backlog(schedule, policy, job, slot, passed, now)
-        if oldest is not None and oldest < newest:
+        if oldest is not None:
             newest, last, after, reason = oldest, over, schedule.next_ms(oldest), "catch_up"
             period = HOUR_MS if after is None else after - oldest
     missed = None if last is None else Missed(slot, last, schedule.count(slot, last))

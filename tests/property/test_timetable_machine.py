@@ -19,6 +19,7 @@ from loopcron import _events as e
 from loopcron._attempts import LiveRun
 from loopcron._every import at, every
 from loopcron._instants import from_ms
+from loopcron._local import cron
 from loopcron._outcomes import Busy, Failed, Outcome, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
 from loopcron._schedules import Schedule
@@ -93,12 +94,21 @@ class Wanted(NamedTuple):
             return every(span, phase=later), range(first + phase, last, interval)
         if self.kind == "start":
             return every(span, phase=later, anchor="start"), range(now + phase, last, interval)
+        if self.kind == "cron":
+            line = LINES[phase % 2]
+            return cron(line), CRON_SLOTS[line]
         if self.kind == "at":
             slot = now + (phase - 300) * 1_000
             return at(from_ms(slot)), (slot,)
         return Moody(interval, self.mood), range(first, last, interval)
 
 
+LINES = ["30 2,14 * * *", "*/30 9-17 * * *"]
+MIDNIGHTS = range((START - 400 * DAY) // DAY * DAY, START + 1000 * DAY, DAY)
+CRON_SLOTS = {
+    LINES[0]: [day + hour * HOUR + HOUR // 2 for day in MIDNIGHTS for hour in (2, 14)],
+    LINES[1]: [day + 9 * HOUR + half * HOUR // 2 for day in MIDNIGHTS for half in range(18)],
+}
 INTERVALS = [1_000, 7_001, 60_000, 60_000, 900_000, 2 * HOUR, DAY]
 PHASES = st.integers(0, 999)
 CREW = st.lists(
@@ -111,7 +121,7 @@ CREW = st.lists(
 """Jobs that are there from the beginning, so that many meet."""
 WANTED = st.builds(
     Wanted,
-    st.sampled_from(["every", "start", "at", "moody", "moody"]),
+    st.sampled_from(["every", "start", "at", "cron", "moody", "moody"]),
     st.sampled_from(INTERVALS),
     PHASES,
     POLICIES,

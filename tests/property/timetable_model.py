@@ -117,6 +117,7 @@ class ModelJob:
 
     name: str
     slots: Sequence[int]
+    """All that it names; a list where its schedule has no arithmetic to count them with."""
     policy: Policy
     added: int
     moody: Moody | None
@@ -178,7 +179,8 @@ class ModelJob:
 
     def counted(self, first: int, last: int) -> int | None:
         held = len(self.within(first, last))
-        return held if self.moody is None or held <= 100 else None
+        reckoned = self.moody is None and not isinstance(self.slots, list)
+        return held if reckoned or held <= 100 else None
 
     def due_of(self, slot: int) -> int:
         """When a slot is due: at its instant, or later by its jitter."""
@@ -718,7 +720,7 @@ class Model:
             if not (job.removed or self.stopping):
                 if job.registering and job.asks_again is not None:
                     instants.append(job.asks_again)
-                elif job.next is not None and self.is_open(job):
+                elif not job.registering and job.next is not None and self.is_open(job):
                     instants.append(max(job.due_of(job.next), self.release, job.asks_again or 0))
             for run in job.runs:
                 if run.cut_by is not None:

@@ -14,7 +14,7 @@ from loopcron._instants import HOUR_MS
 from loopcron._outcomes import Reason
 from loopcron._policies import Policy
 from loopcron._schedules import MsSchedule, Schedule
-from loopcron._tables import CatchUp, Occupancy, Overlap
+from loopcron._tables import Occupancy, Overlap
 
 
 @final
@@ -36,7 +36,8 @@ class JobFacts(NamedTuple):
     slot: int | None
     """The next slot, or the oldest that is due and unserved."""
     oldest: int | None
-    """The oldest slot that is due and has no outcome, be it waiting, claimed or running."""
+    """Since when the job owes an outcome: its oldest slot that is due or runs. What waits for a run to end, or for a
+    place, is not owed yet; what is caught up is so from its start."""
     skippable: int | None
     """The slot that would be skipped if somebody asked for it."""
     skips: int | None
@@ -91,6 +92,8 @@ class Entry:
     """What the ledger was asked for and has not answered yet."""
     waiting: Candidate | None = None
     """What waits for the job's live runs to end; it comes before `slot`."""
+    is_catching_up: bool = False
+    """Whether passed slots are caught up one after the other: then slots wait while a run of the job is alive."""
     is_limited: bool = False
     """Whether its slot was due, found no place below the limit of all jobs, and was not judged since."""
     runs: dict[int, LiveRun] | None = None
@@ -118,34 +121,21 @@ class Entry:
         full = self.policy.overlap is Overlap.ALLOW and alive >= self.policy.places
         return Occupancy.FULL if full else Occupancy.BUSY
 
-    @property
-    def is_catching_up(self) -> bool:
-        """Whether slots are caught up one after the other, so that the job's later slots wait."""
-        if self.policy.catch_up is not CatchUp.ALL:
-            return False
-        return any(run.reason == "catch_up" for run in (self.runs or {}).values())
-
     def period(self, slot: int | None) -> int:
         """Return the gap from *slot* to the next one; an hour where there is none, or the schedule cannot say."""
         if slot is None:
             return HOUR_MS
         try:
             following = self.schedule.next_ms(slot)
-        except Exception:  # noqa: BLE001 - asked only for a default; the schedule's next real answer parks the job
+        except BaseException:  # noqa: BLE001 - asked only for a default; the schedule's next real answer parks the job
             return HOUR_MS
         return HOUR_MS if following is None else following - slot
 
     def facts(self) -> JobFacts:
         """Return what is known of the job at this moment."""
         runs = tuple(self.runs.values()) if self.runs else ()
-        open_slots = [run.slot for run in runs if run.key is None]
-        if self.claiming is not None:
-            open_slots.append(self.claiming.slot)
-        if self.waiting is not None and self.waiting.key is None:
-            open_slots.append(self.waiting.slot)
-        if self.slot is not None:
-            open_slots.append(self.slot)
-        oldest = min(open_slots, default=None)
+        oldest = self._oldest()
+        has_more = self.slot is not None or self.claiming is not None or self.waiting is not None
         return JobFacts(
             added=self.added,
             slot=self.slot,
@@ -155,13 +145,24 @@ class Entry:
             period=self.period(oldest),
             paused=self.paused,
             parked=self.parked or self._unregistered(),
-            ended=not (open_slots or runs or self.waiting or self.registering),
+            ended=not (has_more or runs or self.registering),
             failures=self.failures,
             stuck=self.stuck,
             runs=runs,
             used=self.used,
             watermark=self.watermark,
         )
+
+    def _oldest(self) -> int | None:
+        slots = [run for run in (self.runs or {}).values() if run.key is None]
+        owed = [run.started if run.reason == "catch_up" else run.slot for run in slots]
+        if self.claiming is not None and self.claiming.reason != "catch_up":
+            owed.append(self.claiming.slot)
+        # A job that catches up is late by nature, and the line is as long as the other jobs' runs make it.
+        waits = self.is_limited or (self.is_catching_up and (self.runs or self.claiming))
+        if self.slot is not None and not waits:
+            owed.append(self.slot)
+        return min(owed, default=None)
 
     def _unregistered(self) -> str | None:
         return "the ledger could not be asked to register it" if self.registering and self.faults else None

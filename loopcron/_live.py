@@ -56,7 +56,7 @@ class LiveRuns:
         deadline = None if timeout is None else now + timeout
         if job.policy.retry is not None and job.slot is not None:
             # A slow ledger or a pause can have let the first unserved slot pass already.
-            following = job.slot if job.slot > now else now + job.period(now)
+            following = job.due if job.due > now else now + job.period(now)
             deadline = following if deadline is None else min(deadline, following)
         until = now + period if deadline is None else deadline
         run = LiveRun(job.name, slot, self.serial(), reason, fence, key, now, deadline, until)
@@ -164,6 +164,8 @@ class LiveRuns:
     def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
         assert job.runs is not None
         del job.runs[run.run_id]
+        if not job.runs:
+            job.is_catching_up = False  # until its slots are judged anew
         del self._running[run.run_id]
         self.settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
         if run.key is None:

@@ -126,7 +126,7 @@ class Policy:
     timeout: timedelta | _Default | None = BY_PERIOD
     """How long a run may take over all its attempts. Default: one period, between 1 s and 5 min. None: for ever."""
     retry: Retry | None = None
-    """When a failed attempt is repeated; such a run must also end before the next slot."""
+    """When a failed attempt is repeated; such a run must also end before the next one is due."""
     jitter: timedelta = timedelta(0)
     """How much later than its slot a run may start, so that many jobs on one instant do not start together: a hash of
     job and slot, from 0 to below this and below the gap to the next slot, the same on every replica. The slot stays

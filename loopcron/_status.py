@@ -220,7 +220,7 @@ def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -
         ahead = _span(facts.watermark - reading.now)
         return JobState.OVERDUE, f"ledger ahead by {ahead}: it holds slots up to {iso(facts.watermark)} as taken"
     if facts.oldest is not None and reading.now - facts.oldest > 2 * facts.period:
-        return JobState.OVERDUE, f"the slot of {from_ms(facts.oldest)} has no outcome after two periods"
+        return JobState.OVERDUE, f"what is due since {from_ms(facts.oldest)} has no outcome after two periods"
     if facts.failures:
         return JobState.FAILING, f"{facts.failures} runs in a row failed; the last one: {_last_failure(record)}"
     if record is not None and record.busy >= BUSY_RUNS:

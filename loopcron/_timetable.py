@@ -23,7 +23,7 @@ from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, Taken, err
 from loopcron._places import Places
 from loopcron._policies import doubled_ms
 from loopcron._schedules import in_ms
-from loopcron._tables import OVERLAP_TABLE, Overlap, Verdict
+from loopcron._tables import OVERLAP_TABLE, CatchUp, Overlap, Verdict
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
@@ -187,7 +187,8 @@ class Timetable:
 
     def _skip_asked(self, fact: e.SkipAsked) -> None:
         job = self._jobs[fact.job]
-        job.skips = job.skippable
+        if job.skippable is not None:
+            job.skips = job.skippable
 
     def _triggered(self, fact: e.Triggered) -> None:
         job = self._jobs[fact.job]
@@ -379,7 +380,7 @@ class Timetable:
         """Return when the job is to be registered, or its first slot served; None: something else has to come first."""
         if job.registering:
             return job.retry_at
-        if job.slot is None or job.paused or job.claiming is not None or (job.runs and job.is_catching_up):
+        if job.slot is None or job.paused or job.claiming is not None or (job.is_catching_up and job.runs):
             return None
         if job.is_limited and job in self._places.line:
             return None  # without the mark it stands there for what waits, and its slots go on
@@ -398,6 +399,9 @@ class Timetable:
                 job.is_limited = False
                 return
         due = settle_due(job.schedule, job.policy, job.name, job.slot, now, job.added)
+        job.is_catching_up = due.reason == "catch_up" and job.policy.catch_up is CatchUp.ALL
+        if job.is_catching_up and job.runs:
+            return  # all wait for its end, whatever overlap says, and are judged anew
         verdict = OVERLAP_TABLE[job.policy.overlap, job.occupancy]
         stands = due.runs and verdict is Verdict.RUN and not self._places.admit(job)
         due_again = due_at(job.schedule, job.policy, job.name, due.slot) if stands else 0

@@ -11,6 +11,7 @@ from loopcron import _events as e
 from loopcron._every import every
 from loopcron._instants import from_ms
 from loopcron._outcomes import Failed, Missed, Outcome, Skipped, Succeeded, Taken
+from loopcron._tables import Overlap
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -160,13 +161,41 @@ def test_overlap_allow_catches_up_one_at_a_time(desk: Desk) -> None:
     assert [claim.slot - desk.start for claim in desk.claims] == [2 * MINUTE]
 
 
-def test_live_run_keeps_passed_slots_from_running(desk: Desk) -> None:
-    """With overlap skip each passed slot that meets a live run is skipped for it, one record each."""
-    desk.add(catch_up="all", timeout=None)
+@pytest.mark.parametrize("overlap", Overlap)
+def test_passed_slots_wait_for_a_live_run(desk: Desk, overlap: Overlap) -> None:
+    """Slots that pass while a run is alive, as over a suspend, wait for its end and are caught up, whatever overlap."""
+    desk.add(catch_up="all", overlap=overlap, timeout=None)
     desk.at(MINUTE)
     desk.win()
     desk.at(4 * MINUTE)
-    assert desk.outcomes() == [(slot * MINUTE, Skipped("overlap")) for slot in (2, 3, 4)]
+    assert desk.outcomes() == []
+    assert desk.facts().oldest == desk.start + MINUTE, "that of the run; what waits for it is not owed yet"
+    ran = []
+    for _ in range(4):
+        desk.end(Succeeded())
+        ran += [slot for slot, outcome in desk.outcomes() if outcome == Succeeded()]
+        desk.win()
+    assert ran == [MINUTE, 2 * MINUTE, 3 * MINUTE, 4 * MINUTE]
+
+
+def test_slot_on_time_beside_a_live_run_obeys_overlap(desk: Desk) -> None:
+    """While nothing has passed, a slot that meets a live run is treated as overlap says."""
+    desk.add(catch_up="all", timeout=None)
+    desk.at(MINUTE)
+    desk.win()
+    desk.go(3 * MINUTE)
+    assert desk.outcomes() == [(2 * MINUTE, Skipped("overlap")), (3 * MINUTE, Skipped("overlap"))]
+
+
+def test_caught_up_run_is_owed_from_its_start(desk: Desk) -> None:
+    """A backlog is late by nature: health counts a caught-up run from its start and not what waits for it."""
+    desk.add(catch_up="all", catch_up_max=100, timeout=None)
+    desk.at(60 * MINUTE)
+    assert desk.facts().oldest is None
+    desk.win()
+    assert desk.facts().oldest == desk.start + 60 * MINUTE
+    desk.at(62 * MINUTE)
+    assert desk.facts().oldest == desk.start + 60 * MINUTE
 
 
 def test_lost_claims_go_on_with_the_next(desk: Desk) -> None:

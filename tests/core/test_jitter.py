@@ -168,3 +168,13 @@ def test_retry_jitter_of_a_manual_run_goes_by_its_key(desk: Desk) -> None:
     waits = [failed.retry_ms for failed in desk.take(e.AttemptFailed)]
     assert waits == [retry.delay_ms(1, "job@manual-1"), retry.delay_ms(1, "job@manual-2")]
     assert waits[0] != waits[1]
+
+
+def test_retrying_may_last_until_the_next_run_is_due(desk: Desk) -> None:
+    """With Retry and jitter a run must end before the next one is due, its jitter included, not before its slot."""
+    desk.add(retry=Retry(), jitter=HALF)
+    late, next_late = jitter(desk, 1), jitter(desk, 2)
+    desk.go(MINUTE + late)
+    desk.win()
+    (started,) = desk.take(e.Start)
+    assert started.deadline == min(desk.start + 2 * MINUTE + next_late, desk.now + MINUTE)

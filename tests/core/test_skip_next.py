@@ -162,3 +162,14 @@ def test_line_is_forgotten_with_the_slot_that_stood_in_it(narrow: Desk) -> None:
     narrow.outcomes()
     narrow.at(3 * MINUTE)
     assert narrow.outcomes() == [(2 * MINUTE, Missed(narrow.start + 2 * MINUTE, narrow.start + 2 * MINUTE, 1))]
+
+
+def test_asking_while_paused_takes_nothing_back(desk: Desk) -> None:
+    """A skip that was asked for before a short pause holds after it, also if somebody asked in vain meanwhile."""
+    desk.add()
+    ask(desk)
+    desk.tell(e.Paused("job"), 1_000)
+    ask(desk)
+    desk.tell(e.Resumed("job"), 2_000)
+    desk.go(MINUTE)
+    assert desk.outcomes() == [(MINUTE, Skipped("skip_next"))]

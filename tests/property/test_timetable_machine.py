@@ -407,11 +407,8 @@ class TimetableMachine(RuleBasedStateMachine):
             assert sorted(map(run_facts, facts.runs)) == sorted(
                 (run.slot, run.attempt, run.started, run.deadline or 0) for run in job.runs
             )
-            open_slots = [run.slot for run in job.runs if run.key is None]
-            waiting = job.waiter.slot if job.waiter is not None and job.waiter.key is None else None
-            open_slots += [slot for slot in (job.next, job.claim and job.claim[0], waiting) if slot is not None]
-            assert facts.oldest == min(open_slots, default=None)
-            assert facts.ended == (not (open_slots or job.runs or job.waiter or job.registering))
+            assert facts.oldest == min(job.owed, default=None)
+            assert facts.ended == (job.next is None and not (job.claim or job.runs or job.waiter or job.registering))
             assert facts.skippable == job.skippable
             assert facts.skips == (job.next if job.next == job.skips else None)
 

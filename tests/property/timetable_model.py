@@ -135,6 +135,8 @@ class ModelJob:
     waiter: ModelWaiter | None = None
     stands: Literal["slot", "waiter"] | None = None
     """What of it stands in line."""
+    catching: bool = False
+    """Whether passed slots are caught up one after the other, as judged last."""
     stood: bool = False
     """Whether its next slot stood in line and was not judged since: what passes then has passed for the limit."""
     runs: list[ModelRun] = field(default_factory=list)
@@ -203,8 +205,18 @@ class ModelJob:
 
     @property
     def catches_up(self) -> bool:
-        """Whether one of several passed slots runs, so that the later ones wait."""
-        return self.policy.catch_up == "all" and any(run.reason == "catch_up" for run in self.runs)
+        """Whether passed slots are to be caught up and a run is alive, so that all slots wait for its end."""
+        return self.catching and bool(self.runs)
+
+    @property
+    def owed(self) -> list[int]:
+        """Since when it owes each of its outcomes; what waits for a run to end, or for a place, is not owed yet."""
+        owed = [run.started if run.reason == "catch_up" else run.slot for run in self.runs if run.key is None]
+        if self.claim is not None and self.claim[1] != "catch_up":
+            owed.append(self.claim[0])
+        if self.next is not None and not (self.stood or (self.catching and self.alive)):
+            owed.append(self.next)
+        return owed
 
     @property
     def skippable(self) -> int | None:
@@ -310,7 +322,7 @@ class Model:
             self.out.append(("resumed", job.name))
 
     def skip_next(self, job: ModelJob) -> None:
-        job.skips = job.skippable
+        job.skips = job.skips if job.skippable is None else job.skippable
 
     def trigger(self, job: ModelJob, key: str) -> None:
         run = ModelWaiter(self.now, "manual", job.gap(job.next), key)
@@ -505,6 +517,9 @@ class Model:
         if job.due_of(due[-1]) > self.now:
             due = due[:-1]
         chosen, reason = self.chosen(job, due)
+        job.catching = job.policy.catch_up == "all" and reason == "catch_up"
+        if job.catches_up:
+            return
         missed = due if chosen is None else due[: due.index(chosen)]
         if missed:
             first, last = missed[0], missed[-1]
@@ -675,7 +690,8 @@ class Model:
         else:
             deadline = None if job.policy.timeout is None else self.now + max(1_000, min(period, 300_000))
         if job.policy.retry is not None and job.next is not None:
-            following = job.next if job.next > self.now else self.now + job.gap(self.now)
+            next_due = job.next if job.is_broken else job.due_of(job.next)
+            following = next_due if next_due > self.now else self.now + job.gap(self.now)
             deadline = following if deadline is None else min(deadline, following)
         limit = self.now + period if deadline is None else deadline
         run = ModelRun(slot, reason, key, self.now, deadline, limit)
@@ -700,6 +716,7 @@ class Model:
 
     def finish(self, job: ModelJob, run: ModelRun, outcome: Outcome) -> None:
         job.runs.remove(run)
+        job.catching = job.catching and bool(job.runs)
         self.settle(job, run.slot, outcome, run.reason, key=run.key, attempt=run.attempt)
         if run.key is None:
             self.out.append(("finish", job.name, run.slot, outcome))

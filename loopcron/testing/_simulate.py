@@ -218,7 +218,11 @@ class _Process:
         self._nap_until: int | None = None
         """What it is napping for, by the wall hand."""
         self._begun: dict[tuple[str, int], tuple[int, e.Start]] = {}
-        """Of each live run: when it began, and its latest attempt."""
+        """
+        Of each live run, by its job and fence: when it began, and its latest attempt.
+
+        Not by its slot, which recurs after a correction of the clock, while its earlier run may be alive.
+        """
         self._ends: list[tuple[int, int, int, Outcome]] = []
         """A heap: when an attempt ends, its number, its run, its outcome. Those that were cut meanwhile stay in it."""
         self._alive: dict[int, int] = {}
@@ -320,7 +324,7 @@ class _Process:
     def _settled(self, settled: e.Settled) -> None:
         world = self._world
         world.events.append(settled)
-        begun = self._begun.pop((settled.job, settled.slot), None)
+        begun = self._begun.pop((settled.job, settled.fence), None)
         if begun is None:
             world.passed.append(Passed(settled, self._at))
         else:
@@ -328,7 +332,7 @@ class _Process:
             world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
 
     def _start(self, action: e.Start) -> None:
-        world, now, key = self._world, self._at, (action.job, action.slot)
+        world, now, key = self._world, self._at, (action.job, action.fence)
         self._begun[key] = (now if action.attempt == 1 else self._begun[key][0], action)
         outcome, lasts = _REFUSED if self._refused and _within(self._refused, now) else world.decide(action, now)
         if gets_through(outcome):

@@ -364,6 +364,35 @@ def test_correction(keep_ledger: bool, silence: timedelta) -> None:
     assert silence <= timeline.longest_silence("sync") <= silence + MINUTE
 
 
+def test_slot_recurs_while_its_first_run_is_alive() -> None:
+    """A slot that a correction of the clock brings again has two runs, even if both are alive at once."""
+    timeline = run(
+        job(minutes=60, overlap="allow", timeout=20 * HOUR),
+        behave=lambda _: 6 * HOUR,
+        clock=[ClockStep(4.5 * HOUR, -4 * HOUR)],
+        duration=9 * HOUR,
+    )
+    runs = sorted(timeline.runs(), key=lambda ran: ran.started)
+    assert [since(ran.slot_at) // HOUR for ran in runs] == [1, 2, 3, 4, 1, 2, 3, 4, 5]
+    assert [(ran.slot, ran.outcome) for ran in timeline.runs()] == [
+        (settled.slot, settled.outcome) for settled in timeline.settled() if settled.attempt
+    ]
+    assert [since(ran.ended_at) - since(ran.started_at) for ran in runs[:3]] == [6 * HOUR] * 3
+
+
+def test_second_attempt_for_a_slot_that_recurs() -> None:
+    """A run makes its second attempt though another run of its slot, which a correction brought again, has ended."""
+    come_back = Failed("endpoint", "HTTP 503", 503, retry_after_seconds=1.0)
+    timeline = run(
+        job(minutes=60, overlap="allow", timeout=20 * HOUR),
+        behave=lambda attempt: (come_back if attempt.attempt == 1 else 200, 3 * HOUR),
+        clock=[ClockStep(4.5 * HOUR, -4 * HOUR)],
+        duration=18 * HOUR,
+    )
+    assert [since(ran.slot_at) // HOUR for ran in timeline.runs()[:8]] == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert {(ran.attempts, ran.outcome) for ran in timeline.runs()[:8]} == {(2, Succeeded(200))}
+
+
 def test_suspend() -> None:
     """A suspend does not count as silence, its slots are late ones, and a run that is alive sleeps along."""
     timeline = run(clock=[Suspend(16 * MINUTE, 2 * HOUR)], behave=lambda _: 2 * MINUTE, duration=3 * HOUR)

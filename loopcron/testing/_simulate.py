@@ -22,7 +22,7 @@ from loopcron._timetable import Timetable
 from loopcron.testing._behave import Behaviour, Decide, SimulatedAttempt, gets_through, make_decide
 from loopcron.testing._clockwork import Clockwork
 from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
-from loopcron.testing._timeline import Passed, SimulatedRun, Timeline
+from loopcron.testing._timeline import Noted, SimulatedRun, Timeline
 
 if TYPE_CHECKING:
     from loopcron._protocols import Job
@@ -152,7 +152,7 @@ class _World:
         self.lives = 0
         self.events: Final[list[e.Report]] = []
         self.runs: Final[list[SimulatedRun]] = []
-        self.passed: Final[list[Passed]] = []
+        self.noted: Final[list[Noted]] = []
         self.reached: Final[dict[str, list[int]]] = {job.name: [] for job in self.jobs}
 
     def live(self, at: int, killed: int | None) -> None:
@@ -189,7 +189,7 @@ class _World:
             self.outages,
             self._history,
             tuple(self.runs),
-            tuple(self.passed),
+            tuple(self.noted),
             self.reached,
             self.awake_ms(self._end),
         )
@@ -234,6 +234,7 @@ class _Process:
         self._unanswered = world.windows("ledger")
         self._performers: dict[type, Callable[[Any], None]] = {
             e.Settled: self._settled,
+            e.JobParked: self._parked,
             e.Start: self._start,
             e.Cancel: self._cancel,
             e.Claim: self._claim,
@@ -326,10 +327,16 @@ class _Process:
         world.events.append(settled)
         begun = self._begun.pop((settled.job, settled.fence), None)
         if begun is None:
-            world.passed.append(Passed(settled, self._at))
+            world.noted.append(Noted(settled, self._at))
         else:
             job, slot, outcome, reason, attempts = settled[:5]
             world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
+
+    def _parked(self, parked: e.JobParked) -> None:
+        # Without the exception, which equals none of another simulation and keeps its frames alive.
+        parked = parked._replace(exception=None)
+        self._world.events.append(parked)
+        self._world.noted.append(Noted(parked, self._at))
 
     def _start(self, action: e.Start) -> None:
         world, now, key = self._world, self._at, (action.job, action.fence)

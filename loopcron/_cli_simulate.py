@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loopcron._cli_parts import UsageError, find_scheduler, instant, whole_number
+from loopcron._cli_parts import UsageError, find_scheduler, instant, show, whole_number
 
 if TYPE_CHECKING:
     from loopcron import Missed, Skipped
@@ -41,10 +41,8 @@ def _simulate(options: argparse.Namespace) -> int:
             options.svg.write_text(timeline.svg(), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--svg: cannot write {str(options.svg)!r}: {error.strerror}") from None
-    print(timeline.text(width=max(_NARROWEST, shutil.get_terminal_size((100, 24)).columns)))
-    print()
-    for line in _summary(timeline):
-        print(line)
+    width = max(_NARROWEST, shutil.get_terminal_size((100, 24)).columns)
+    show((timeline.text(width=width), "", *_summary(timeline)))
     return 0
 
 

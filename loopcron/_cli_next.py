@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from loopcron._cli_parts import instant, whole_number
+from loopcron._cli_parts import instant, show, whole_number
 from loopcron._instants import MILLISECOND, from_ms, to_ms
 
 if TYPE_CHECKING:
@@ -49,13 +49,10 @@ def _next(options: argparse.Namespace) -> int:
     after = instant("--after", options.after)
     slots = list(_slots(rule, after, options.n))
     if options.json:
-        print(json.dumps([_as_object(number, slot) for number, slot in enumerate(slots, 1)], indent=2))
+        show([json.dumps([_as_object(number, slot) for number, slot in enumerate(slots, 1)], indent=2)])
         return 0
-    print(rule.describe())
-    for line in _table(slots):
-        print(line)
-    if len(slots) < options.n:
-        print("no further slot in the years that are known")
+    end = ("no further slot in the years that are known",) if len(slots) < options.n else ()
+    show((rule.describe(), *_table(slots), *end))
     return 0
 
 

@@ -1,9 +1,11 @@
-"""What the commands of the command line share: how they report, and how they find a scheduler."""
+"""What the commands of the command line share: how they report and print, and how they find a scheduler."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from importlib import import_module
 from operator import attrgetter
@@ -41,12 +43,14 @@ def find_scheduler(place: str) -> Scheduler:
         raise UsageError(f"{place!r} is no place of a scheduler; write MODULE:SCHEDULER, such as app.jobs:scheduler")
     try:
         module = import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may do anything while it is imported
         raise UsageError(f"cannot import {module_name!r}: {error_text(error)}") from None
     try:
         found: object = attrgetter(name)(module)
     except AttributeError:
         raise UsageError(f"module {module_name!r} has no {name!r}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - and so may its properties
+        raise UsageError(f"cannot get {name!r} of module {module_name!r}: {error_text(error)}") from None
     if not isinstance(found, Scheduler):
         raise UsageError(f"{place!r} is no Scheduler, but of type {type(found).__name__}")
     return found
@@ -68,8 +72,19 @@ def instant(option: str, text: str | None) -> datetime:
     except ValueError:
         raise UsageError(f"{option}: {text!r} is no instant; write one such as 2026-03-28T00:00:00Z") from None
     if found.utcoffset() is None:
-        raise UsageError(f"{option}: {text!r} has no timezone; write an offset or Z, such as {text}Z")
+        raise UsageError(f"{option}: {text!r} has no timezone; write an offset or Z, such as {found.isoformat()}Z")
     return found
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print *lines*; when nobody reads them any more, as after ``| head -1``, that is the end and no error."""
+    try:
+        for line in lines:
+            print(line)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        # What is buffered still has to go somewhere, or the interpreter complains of it when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:

@@ -9,9 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loopcron._cli_parts import UsageError, find_scheduler, instant, whole_number
+from loopcron._cli_parts import UsageError, find_scheduler, instant, show, whole_number
 
 if TYPE_CHECKING:
+    from loopcron import Missed, Skipped
     from loopcron._cli_parts import Commands
     from loopcron.testing import Timeline
 
@@ -40,25 +41,32 @@ def _simulate(options: argparse.Namespace) -> int:
             options.svg.write_text(timeline.svg(), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--svg: cannot write {str(options.svg)!r}: {error.strerror}") from None
-    print(timeline.text(width=max(_NARROWEST, shutil.get_terminal_size((100, 24)).columns)))
-    print()
-    for line in _summary(timeline):
-        print(line)
+    width = max(_NARROWEST, shutil.get_terminal_size((100, 24)).columns)
+    show((timeline.text(width=width), "", *_summary(timeline)))
     return 0
 
 
 def _summary(timeline: Timeline) -> Iterator[str]:
-    from loopcron import Failed, TimedOut
+    from loopcron import Failed, JobParked, Missed, Skipped, TimedOut
 
-    rows = [("job", "runs", "failed", "missed", "longest silence")]
+    rows = [("job", "runs", "failed", "skipped", "missed", "longest silence")]
     for job in timeline.jobs:
         runs = timeline.runs(job)
         failed = sum(isinstance(run.outcome, (Failed, TimedOut)) for run in runs)
-        counts = [missed.count for missed in timeline.missed(job)]
-        missed = str(sum(count or 0 for count in counts)) + ("+" if None in counts else "")
-        rows.append((job, str(len(runs)), str(failed), missed, str(timeline.longest_silence(job))))
+        skipped, missed = (_slots(timeline, job, kind) for kind in (Skipped, Missed))
+        rows.append((job, str(len(runs)), str(failed), skipped, missed, str(timeline.longest_silence(job))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         yield f"{first:<{widths[0]}}  " + "  ".join(
             f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)
         )
+    parked = {event.job: event.error for event in reversed(timeline.events) if isinstance(event, JobParked)}
+    for job in timeline.jobs:
+        if job in parked:
+            yield f"{job} was parked: {parked[job]}"
+
+
+def _slots(timeline: Timeline, job: str, kind: type[Skipped | Missed]) -> str:
+    """Return how many slots of a job had such an outcome, with a plus where some could not be counted."""
+    counts = [settled.outcome.count for settled in timeline.settled(job) if isinstance(settled.outcome, kind)]
+    return str(sum(count or 0 for count in counts)) + ("+" if None in counts else "")

@@ -47,8 +47,12 @@ class Clockwork:
 
     def now(self) -> datetime:
         """Return the wall hand."""
-        piece = self._pieces[self._index(self.at)]
-        return from_ms(floor(piece.wall + (self.at - piece.begin) * piece.rate))
+        return from_ms(self.wall_ms(self.at))
+
+    def wall_ms(self, instant: int) -> int:
+        """Return what the wall hand shows at *instant*, in ms."""
+        piece = self._pieces[self._index(instant)]
+        return floor(piece.wall + (instant - piece.begin) * piece.rate)
 
     def monotonic(self) -> float:
         """Return the monotonic hand, in seconds."""

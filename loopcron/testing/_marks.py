@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from loopcron._events import JobParked
 from loopcron._instants import MILLISECOND, from_ms, to_ms
 from loopcron._outcomes import (
     Busy,
@@ -26,11 +27,17 @@ from loopcron._outcomes import (
 )
 
 if TYPE_CHECKING:
-    from loopcron.testing._timeline import Passed, SimulatedRun, Timeline
+    from loopcron.testing._timeline import Noted, SimulatedRun, Timeline
+
+
+Sight: TypeAlias = Outcome | JobParked | None
+"""What has a mark: an outcome, or that the job was parked. None: the process was killed while the run was alive."""
+Kind: TypeAlias = type[Outcome] | type[JobParked] | None
+"""Of a sight."""
 
 
 class Mark(NamedTuple):
-    """How one kind of outcome is shown."""
+    """How one kind is shown."""
 
     name: str
     char: str
@@ -39,8 +46,9 @@ class Mark(NamedTuple):
     filled: bool
 
 
-MARKS: Final[dict[type[Outcome] | None, Mark]] = {
+MARKS: Final[dict[Kind, Mark]] = {
     # From the gravest to the mildest.
+    JobParked: Mark("parked", "P", "M-2.5 6V-6H0A3 3 0 0 1 0 0H-2.5", filled=False),
     None: Mark("lost", "?", "M-3-6H3V6H-3ZM-3-6L3 6", filled=False),
     TimedOut: Mark("timed out", "T", "M-3.5-6H3.5L-3.5 6H3.5Z", filled=True),
     Failed: Mark("failed", "X", "M-3-5L3 5M3-5L-3 5", filled=False),
@@ -51,7 +59,6 @@ MARKS: Final[dict[type[Outcome] | None, Mark]] = {
     Succeeded: Mark("succeeded", "o", "M-2.5-6H2.5V6H-2.5Z", filled=True),
     Taken: Mark("taken", "t", "M-2 0A2 2 0 1 0 2 0A2 2 0 1 0-2 0Z", filled=True),
 }
-"""None: the process was killed while the run was alive."""
 
 GRAVITY: Final = {kind: rank for rank, kind in enumerate(MARKS)}
 
@@ -60,23 +67,23 @@ GRAVITY: Final = {kind: rank for rank, kind in enumerate(MARKS)}
 class Column:
     """What falls into one span of time of a job's lane."""
 
-    counts: Counter[type[Outcome] | None] = field(default_factory=Counter)
-    """How many outcomes of each kind; a range of slots counts once in each column that it touches."""
-    first: Outcome | None = None
+    counts: Counter[Kind] = field(default_factory=Counter)
+    """How many of each kind; a range of slots counts once in each column that it touches."""
+    first: Sight = None
     """The first one of the gravest kind; None too if that kind is None."""
     alive: bool = False
     """Whether a run that began earlier is alive."""
 
     @property
-    def gravest(self) -> type[Outcome] | None:
+    def gravest(self) -> Kind:
         """The kind whose mark is shown, given that there is one."""
         return min(self.counts, key=GRAVITY.__getitem__)
 
-    def add(self, outcome: Outcome | None) -> None:
-        """Put an outcome in."""
-        kind = None if outcome is None else type(outcome)
+    def add(self, sight: Sight) -> None:
+        """Put one in."""
+        kind = None if sight is None else type(sight)
         if not self.counts or GRAVITY[kind] < GRAVITY[self.gravest]:
-            self.first = outcome
+            self.first = sight
         self.counts[kind] += 1
 
 
@@ -113,7 +120,7 @@ class Axis:
         return f"{from_ms(self.begin + since // MILLISECOND).astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
 
 
-def lane(axis: Axis, runs: Sequence[SimulatedRun], passed: Sequence[Passed]) -> dict[int, Column]:
+def lane(axis: Axis, runs: Sequence[SimulatedRun], noted: Sequence[Noted]) -> dict[int, Column]:
     """Return the columns of one job in which something is, by number."""
     columns: dict[int, Column] = {}
     for run in runs:
@@ -121,14 +128,17 @@ def lane(axis: Axis, runs: Sequence[SimulatedRun], passed: Sequence[Passed]) -> 
         columns.setdefault(first, Column()).add(run.outcome)
         for number in range(first + 1, last + 1):
             columns.setdefault(number, Column()).alive = True
-    for settled, at in passed:
-        outcome = settled.outcome
-        first_slot = settled.slot
+    for event, at in noted:
+        if isinstance(event, JobParked):
+            columns.setdefault(axis.column(at), Column()).add(event)
+            continue
+        outcome = event.outcome
+        first_slot = event.slot
         if isinstance(outcome, (Missed, Skipped)) and outcome.first is not None:
             first_slot = outcome.first
         # Slots are the wall clock's: they are shown as long before the moment when they were settled as it says.
-        shift = at - settled.ended
-        for number in range(axis.column(first_slot + shift), axis.column(settled.slot + shift) + 1):
+        shift = at - event.ended
+        for number in range(axis.column(first_slot + shift), axis.column(event.slot + shift) + 1):
             columns.setdefault(number, Column()).add(outcome)
     return columns
 

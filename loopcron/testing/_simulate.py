@@ -8,29 +8,26 @@ ledger's rows and the story so far, is in `_World`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
-from loopcron import Scheduler
 from loopcron import _events as e
-from loopcron._errors import ConfigError
 from loopcron._hands import Hands
-from loopcron._instants import LONGEST, MILLISECOND, ZERO, aware, from_ms, span_ms, to_ms
+from loopcron._instants import MILLISECOND, from_ms
 from loopcron._outcomes import Failed, Outcome
 from loopcron._timetable import Timetable
+from loopcron.testing._arguments import as_scheduler, begin_and_end, check_slots, clock_history, outages
 from loopcron.testing._behave import Behaviour, Decide, SimulatedAttempt, gets_through, make_decide
 from loopcron.testing._clockwork import Clockwork
-from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
-from loopcron.testing._timeline import Passed, SimulatedRun, Timeline
+from loopcron.testing._histories import ClockEvent, Outage
+from loopcron.testing._timeline import Noted, SimulatedRun, Timeline
 
 if TYPE_CHECKING:
+    from loopcron import Scheduler
     from loopcron._protocols import Job
 
-_FIRST_MS: Final = 0
-_LAST_MS: Final = to_ms(datetime(2200, 1, 1, tzinfo=UTC))
 _REFUSED: Final = (Failed("transport", "refused", started=False), 0)
-_T = TypeVar("_T")
 
 
 def simulate(
@@ -43,7 +40,7 @@ def simulate(
     ledger: Outage | Iterable[Outage] = (),
     process: Outage | Iterable[Outage] = (),
     keep_ledger: bool = False,
-    clock: Iterable[ClockEvent] = (),
+    clock: ClockEvent | Iterable[ClockEvent] = (),
 ) -> Timeline:
     """
     Return what becomes of *jobs* over virtual time, decided by the timetable that decides in earnest.
@@ -56,7 +53,7 @@ def simulate(
         jobs: Some jobs, or a scheduler: then its start-up delay, its limit, its drain and what is paused count too.
             Its transport, ledger, clock and observers do not take part.
         start: Aware; its timezone is the one of the pictures.
-        duration: From 1 ms to ten years.
+        duration: From 1 ms to ten years, and not for more than five million slots of ``every``.
         behave: What attempts do. A function of the `SimulatedAttempt`, or a sequence that is used up in the order in
             which attempts begin, after which every attempt succeeds. Each gives an outcome or an HTTP status, for
             an end at once; a timedelta, for a success after so long; a pair of both; or None, for a success at
@@ -68,28 +65,26 @@ def simulate(
             starts, with a new timetable and, unless *keep_ledger*, an empty ledger.
         keep_ledger: Whether the ledger is a persistent one: it outlives the process, and after a correction of the
             clock, a step back of 3 h or more, its rows stay as they are.
-        clock: What befalls the clock, in order. The shell sees it as it does in earnest: when it wakes, within 30 s.
+        clock: What befalls the clock: one event, or several in any order. The shell sees it as it does in earnest:
+            when it wakes, within 30 s.
 
     Raises:
         ConfigError: An argument is none of these. What a function given as *behave* raises is let out.
     """
-    scheduler = _as_scheduler(jobs)
-    begin = to_ms(aware("start", start))
-    end = begin + span_ms("duration", duration)
-    for field, value, moment in (("start", start, begin), ("duration", duration, end)):
-        if not _FIRST_MS <= moment < _LAST_MS:
-            raise ConfigError(field, value, "must keep all within the years 1970 to 2199, of which schedules are sure")
+    scheduler = as_scheduler(jobs)
+    begin, end = begin_and_end(start, duration)
+    check_slots(scheduler.jobs, begin, end)
     world = _World(
         scheduler,
         begin,
         end,
         make_decide(behave, {job.name: job for job in scheduler.jobs}),
         {
-            "process": _outages("process", process),
-            "transport": _outages("transport", transport),
-            "ledger": _outages("ledger", ledger),
+            "process": outages("process", process),
+            "transport": outages("transport", transport),
+            "ledger": outages("ledger", ledger),
         },
-        _history(clock),
+        clock_history(clock, begin, end),
         keep_ledger=keep_ledger,
     )
     at = begin
@@ -152,7 +147,7 @@ class _World:
         self.lives = 0
         self.events: Final[list[e.Report]] = []
         self.runs: Final[list[SimulatedRun]] = []
-        self.passed: Final[list[Passed]] = []
+        self.noted: Final[list[Noted]] = []
         self.reached: Final[dict[str, list[int]]] = {job.name: [] for job in self.jobs}
 
     def live(self, at: int, killed: int | None) -> None:
@@ -189,7 +184,7 @@ class _World:
             self.outages,
             self._history,
             tuple(self.runs),
-            tuple(self.passed),
+            tuple(self.noted),
             self.reached,
             self.awake_ms(self._end),
         )
@@ -218,7 +213,11 @@ class _Process:
         self._nap_until: int | None = None
         """What it is napping for, by the wall hand."""
         self._begun: dict[tuple[str, int], tuple[int, e.Start]] = {}
-        """Of each live run: when it began, and its latest attempt."""
+        """
+        Of each live run, by its job and fence: when it began, and its latest attempt.
+
+        Not by its slot, which recurs after a correction of the clock, while its earlier run may be alive.
+        """
         self._ends: list[tuple[int, int, int, Outcome]] = []
         """A heap: when an attempt ends, its number, its run, its outcome. Those that were cut meanwhile stay in it."""
         self._alive: dict[int, int] = {}
@@ -230,6 +229,7 @@ class _Process:
         self._unanswered = world.windows("ledger")
         self._performers: dict[type, Callable[[Any], None]] = {
             e.Settled: self._settled,
+            e.JobParked: self._parked,
             e.Start: self._start,
             e.Cancel: self._cancel,
             e.Claim: self._claim,
@@ -320,15 +320,21 @@ class _Process:
     def _settled(self, settled: e.Settled) -> None:
         world = self._world
         world.events.append(settled)
-        begun = self._begun.pop((settled.job, settled.slot), None)
+        begun = self._begun.pop((settled.job, settled.fence), None)
         if begun is None:
-            world.passed.append(Passed(settled, self._at))
+            world.noted.append(Noted(settled, self._at))
         else:
             job, slot, outcome, reason, attempts = settled[:5]
             world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
 
+    def _parked(self, parked: e.JobParked) -> None:
+        # Without the exception, which equals none of another simulation and keeps its frames alive.
+        parked = parked._replace(exception=None)
+        self._world.events.append(parked)
+        self._world.noted.append(Noted(parked, self._at))
+
     def _start(self, action: e.Start) -> None:
-        world, now, key = self._world, self._at, (action.job, action.slot)
+        world, now, key = self._world, self._at, (action.job, action.fence)
         self._begun[key] = (now if action.attempt == 1 else self._begun[key][0], action)
         outcome, lasts = _REFUSED if self._refused and _within(self._refused, now) else world.decide(action, now)
         if gets_through(outcome):
@@ -384,19 +390,6 @@ def _nothing(_: e.Action) -> None:
     """Do nothing: the rows hold no outcome, and an attempt that is cut ends at once."""
 
 
-def _as_scheduler(jobs: Iterable[Job] | Scheduler) -> Scheduler:
-    if isinstance(jobs, Scheduler):
-        return jobs
-    scheduler = Scheduler()
-    try:
-        several = iter(jobs)
-    except TypeError:
-        raise ConfigError("jobs", jobs, "must be a list of jobs, or a Scheduler") from None
-    for job in several:
-        scheduler.add(job)
-    return scheduler
-
-
 def _settings(scheduler: Scheduler) -> _Settings:
     # Private to the scheduler and its shell; this is another shell.
     return _Settings(
@@ -405,39 +398,3 @@ def _settings(scheduler: Scheduler) -> _Settings:
         scheduler._drain,  # noqa: SLF001
         frozenset(scheduler._paused),  # noqa: SLF001
     )
-
-
-def _listed(field: str, given: Iterable[_T], wanted: str) -> tuple[_T, ...]:
-    try:
-        return tuple(given)
-    except TypeError:
-        raise ConfigError(field, given, f"must be {wanted}") from None
-
-
-def _outages(field: str, given: Outage | Iterable[Outage]) -> tuple[Outage, ...]:
-    outages = (given,) if isinstance(given, Outage) else _listed(field, given, "an Outage, or a list of them")
-    for outage in outages:
-        if not isinstance(outage, Outage):
-            raise ConfigError(field, outage, "must be an Outage, or a list of them")
-        span_ms(f"{field}.at", outage.at, least=ZERO)
-        span_ms(f"{field}.duration", outage.duration, least=ZERO)
-    return tuple(sorted(outages))
-
-
-def _history(given: Iterable[ClockEvent]) -> tuple[ClockEvent, ...]:
-    events = _listed("clock", given, "a list of ClockStep, Suspend and Drift")
-    for event in events:
-        _check_clock_event(event)
-    return tuple(sorted(events, key=lambda event: event.at))
-
-
-def _check_clock_event(event: object) -> None:
-    if not isinstance(event, (ClockStep, Suspend, Drift)):
-        raise ConfigError("clock", event, "must be a list of ClockStep, Suspend and Drift")
-    span_ms("clock.at", event.at, least=ZERO)
-    if isinstance(event, ClockStep):
-        span_ms("clock.by", event.by, least=-LONGEST)
-    elif isinstance(event, Suspend):
-        span_ms("clock.duration", event.duration, least=ZERO)
-    elif not isinstance(event.rate, (int, float)) or not 0.1 <= event.rate <= 10:
-        raise ConfigError("clock.rate", event.rate, "must be a number from 0.1 to 10; 1.0 is true")

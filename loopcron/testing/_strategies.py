@@ -17,7 +17,7 @@ from loopcron._every import at, every
 from loopcron._instants import MILLISECOND
 from loopcron._local import cron
 from loopcron._outcomes import Busy, Failed, Outcome, Succeeded
-from loopcron._schedules import MsSchedule
+from loopcron._schedules import Schedule
 from loopcron.testing._behave import Behaviour
 from loopcron.testing._histories import ClockEvent, ClockStep, Drift, Outage, Suspend
 
@@ -34,7 +34,7 @@ def outages(duration: timedelta = _WEEK, *, longest: timedelta = timedelta(secon
 
     The default is as short as the restart of a server. During one a request is refused, and repeated every 5 s at
     the latest until its run's deadline; so a job with the default timeout gets through at most 5 s after an outage
-    that is shorter than that timeout, and is not silent for longer than period + outage + 5 s.
+    that is at least 5 s shorter than that timeout, and is not silent for longer than period + outage + 5 s.
 
     Args:
         duration: Of the simulation.
@@ -109,7 +109,7 @@ def behaviours(longest: timedelta = timedelta(minutes=20)) -> st.SearchStrategy[
     return st.lists(st.one_of(one), max_size=30)
 
 
-def schedules(*, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> st.SearchStrategy[MsSchedule]:
+def schedules(*, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> st.SearchStrategy[Schedule]:
     """
     Draw a schedule of any kind, all of them with slots at least a second apart.
 

@@ -7,13 +7,14 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from loopcron._events import JobParked
 from loopcron._instants import MILLISECOND, ZERO
-from loopcron._outcomes import Failed, Outcome, Skipped, TimedOut, printable
+from loopcron._outcomes import Failed, Skipped, TimedOut, printable
 from loopcron.testing._histories import ClockEvent, ClockStep, Outage, Suspend
-from loopcron.testing._marks import GRAVITY, MARKS, Axis, Column, Mark, lane, ticks
+from loopcron.testing._marks import GRAVITY, MARKS, Axis, Column, Kind, Mark, Sight, lane, ticks
 
 if TYPE_CHECKING:
-    from loopcron.testing._timeline import Passed, Timeline
+    from loopcron.testing._timeline import Noted, Timeline
 
 _COLUMNS: Final = 110
 _CELL: Final = 8
@@ -36,14 +37,14 @@ text{font:12px ui-sans-serif,system-ui,sans-serif;fill:var(--ink)}text.dim{fill:
 .f{stroke-width:0}.good.f{fill:var(--good)}.bad.f{fill:var(--bad)}.dim.f{fill:var(--dim)}
 """
 _COLOURS: Final = {
-    **dict.fromkeys(("lost", "timed out", "failed"), "bad"),
+    **dict.fromkeys(("parked", "lost", "timed out", "failed"), "bad"),
     **dict.fromkeys(("missed", "interrupted", "skipped"), "odd"),
     **dict.fromkeys(("busy", "succeeded"), "good"),
     "taken": "dim",
 }
 
 
-def draw(timeline: Timeline, passed: Sequence[Passed]) -> str:
+def draw(timeline: Timeline, noted: Sequence[Noted]) -> str:
     """Return the picture; see `Timeline.svg`."""
     axis = Axis(timeline, _COLUMNS)
     rows: list[tuple[str, str, Callable[[int], Iterator[str]]]] = [
@@ -51,9 +52,9 @@ def draw(timeline: Timeline, passed: Sequence[Passed]) -> str:
     ]
     if timeline.clock:
         rows.append(("clock", "dim", partial(_clock, axis, timeline.clock)))
-    kinds: set[type[Outcome] | None] = set()
+    kinds: set[Kind] = set()
     for job in timeline.jobs:
-        columns = lane(axis, timeline.runs(job), [one for one in passed if one.settled.job == job])
+        columns = lane(axis, timeline.runs(job), [one for one in noted if one.event.job == job])
         rows.append((job, "", partial(_job, axis, columns)))
         kinds.update(*(column.counts for column in columns.values()))
     bottom = _TOP + len(rows) * _ROW
@@ -150,8 +151,10 @@ def _told(column: Column) -> str:
     return f"{', '.join(counts)}{_details(column.first)}"
 
 
-def _details(outcome: Outcome | None) -> str:
-    match outcome:
+def _details(sight: Sight) -> str:
+    match sight:
+        case JobParked(error=error):
+            return f" ({error})"
         case Failed(blame, error):
             return f" ({blame}: {error})"
         case TimedOut(seconds):
@@ -162,7 +165,7 @@ def _details(outcome: Outcome | None) -> str:
             return ""
 
 
-def _legend(kinds: set[type[Outcome] | None], y: int) -> Iterator[str]:
+def _legend(kinds: set[Kind], y: int) -> Iterator[str]:
     x = 16
     for kind in sorted(kinds, key=GRAVITY.__getitem__):
         mark = MARKS[kind]

@@ -12,7 +12,7 @@ from loopcron.testing._histories import ClockEvent, ClockStep, Suspend
 from loopcron.testing._marks import GRAVITY, MARKS, Axis, lane, ticks
 
 if TYPE_CHECKING:
-    from loopcron.testing._timeline import Passed, Timeline
+    from loopcron.testing._timeline import Noted, Timeline
 
 _LEAST_WIDTH: Final = 40
 _NAMES: Final = 20
@@ -20,7 +20,7 @@ _NAMES: Final = 20
 _CLOCK: Final = {">": "set forward", "<": "set back", "z": "suspended", "~": "drift"}
 
 
-def draw(timeline: Timeline, passed: Sequence[Passed], width: int) -> str:
+def draw(timeline: Timeline, noted: Sequence[Noted], width: int) -> str:
     """Return the picture; see `Timeline.text`."""
     if isinstance(width, bool) or not isinstance(width, int) or width < _LEAST_WIDTH:
         raise ConfigError("width", width, f"must be a whole number of characters, {_LEAST_WIDTH} or more")
@@ -38,7 +38,7 @@ def draw(timeline: Timeline, passed: Sequence[Passed], width: int) -> str:
         legend |= {char: _CLOCK[char] for char, *_ in spans}
     kinds = set()
     for job in timeline.jobs:
-        columns = lane(axis, timeline.runs(job), [one for one in passed if one.settled.job == job])
+        columns = lane(axis, timeline.runs(job), [one for one in noted if one.event.job == job])
         cells = ["."] * axis.columns
         for number, column in columns.items():
             cells[number] = MARKS[column.gravest].char if column.counts else "="

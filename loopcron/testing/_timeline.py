@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple, TypeVar, final
 
 from loopcron._errors import UnknownJobError
-from loopcron._events import Report, Settled
+from loopcron._events import JobParked, Report, Settled
 from loopcron._instants import MILLISECOND, from_ms
 from loopcron._outcomes import Missed, Outcome, Reason
 from loopcron.testing._histories import ClockEvent, Outage
@@ -68,11 +68,12 @@ class MissedRange:
     """How many; None where counting them would take too long."""
 
 
-class Passed(NamedTuple):
-    """A slot or range of slots that was settled without a run, and when that was, in ms of true time."""
+class Noted(NamedTuple):
+    """What befell a job besides its runs: slots that were settled without one, or that it was parked; and when."""
 
-    settled: Settled
+    event: Settled | JobParked
     at: int
+    """In ms of true time."""
 
 
 _Record = TypeVar("_Record", SimulatedRun, Report)
@@ -101,7 +102,7 @@ class Timeline:
     clock: tuple[ClockEvent, ...] = field(repr=False)
     """What befell the clock, in order."""
     _runs: tuple[SimulatedRun, ...] = field(repr=False)
-    _passed: tuple[Passed, ...] = field(repr=False)
+    _noted: tuple[Noted, ...] = field(repr=False)
     _reached: Mapping[str, Sequence[int]] = field(repr=False)
     """Per job, for how many ms the machine had been awake when an attempt began that got through."""
     _awake: int = field(repr=False)
@@ -160,13 +161,13 @@ class Timeline:
         """
         from loopcron.testing._text import draw
 
-        return draw(self, self._passed, width)
+        return draw(self, self._noted, width)
 
     def svg(self) -> str:
         """Return the picture as an SVG document of its own, for light and dark pages; details are its tooltips."""
         from loopcron.testing._svg import draw
 
-        return draw(self, self._passed)
+        return draw(self, self._noted)
 
     def __str__(self) -> str:
         """Return the picture for a terminal."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -129,6 +132,7 @@ def test_end_of_time(capsys: pytest.CaptureFixture[str]) -> None:
         (["0 2 * * *", "--tz", "Mars/Base"], "tz='Mars/Base'"),
         (["0 2 * * *", "--after", "tomorrow"], "--after: 'tomorrow' is no instant"),
         (["0 2 * * *", "--after", "2026-03-28T00:00"], "--after: '2026-03-28T00:00' has no timezone"),
+        (["0 2 * * *", "--after", "2026-03-28"], "write an offset or Z, such as 2026-03-28T00:00:00Z\n"),
         (["0 2 * * *", "-n", "0"], "'0' is no whole number from 1 to 1,000"),
         (["0 2 * * *", "-n", "many"], "'many' is no whole number"),
         ([], "the following arguments are required: LINE"),
@@ -142,3 +146,16 @@ def test_error_is_one_line(arguments: list[str], says: str, capsys: pytest.Captu
     assert err.startswith("loopcron: ")
     assert err.count("\n") == 1
     assert says in err
+
+
+@pytest.mark.parametrize("count", ["1", "1000"])
+def test_reader_that_has_seen_enough(count: str) -> None:
+    """When nobody reads the output any more, as after ``| head -1``, the command ends without a word, with 0."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "loopcron", "next", "* * * * *", "-n", count]
+        done = subprocess.run(command, check=False, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -29,6 +29,17 @@ scheduler.add(FunctionJob("report", every(days=1), print))
 late = Scheduler(startup_delay=timedelta(hours=5))
 late.add(HttpJob("hourly", every(hours=1), "/api/sync"))
 late.add(FunctionJob("odd", Odd(), print, catch_up="skip"))
+late.add(FunctionJob("halted", every(hours=1), print))
+late.pause("halted")
+
+class Gone:
+    def next_after(self, instant):
+        raise OSError("gone")
+    latest_until = next_after
+
+broken = Scheduler()
+broken.add(FunctionJob("lame", Gone(), print))
+broken.add(FunctionJob("sound", every(hours=6), print))
 """
 
 
@@ -57,18 +68,27 @@ def test_picture_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
         "report     .............................o............................o",
         "o succeeded",
         "",
-        "job     runs  failed  missed  longest silence",
-        "sync       8       0       0          6:00:00",
-        "report     2       0       0   1 day, 0:00:00",
+        "job     runs  failed  skipped  missed  longest silence",
+        "sync       8       0        0       0          6:00:00",
+        "report     2       0        0       0   1 day, 0:00:00",
     ]
 
 
-def test_missed_slots_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Missed slots are counted, and where they cannot be the number has a plus."""
+def test_slots_without_a_run_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Missed and skipped slots are counted, and where they cannot be the number has a plus."""
     lines = shown(capsys, "simulated_app:late", "--days", "1", "--start", "2026-03-01T00:30:00Z")
-    rows = {line.split()[0]: line.split()[1:4] for line in lines[lines.index("") + 1 :]}
-    assert rows["hourly"] == ["20", "0", "4"]
-    assert rows["odd"][2] == "0+"
+    rows = {line.split()[0]: line.split()[1:5] for line in lines[lines.index("") + 1 :]}
+    assert rows["hourly"] == ["20", "0", "0", "4"]
+    assert rows["odd"][2:] == ["0", "0+"]
+    assert rows["halted"] == ["0", "0", "24", "0"]
+
+
+def test_parked_job_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A job whose schedule fails has a mark, and a line after the table that says why."""
+    lines = shown(capsys, "simulated_app:broken", "--days", "1", "--start", "2026-03-01T00:30:00Z")
+    assert lines[2].split()[1].startswith("P")
+    assert "P parked" in lines[4]
+    assert lines[-1] == "lame was parked: OSError: gone"
 
 
 def test_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

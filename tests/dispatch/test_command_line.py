@@ -135,6 +135,8 @@ def test_run_of_a_disabled_scheduler(env: dict[str, str], tmp_path: Path) -> Non
         (["run", "module:"], "'module:' is no place of a scheduler"),
         (["run", "no_such_module:scheduler"], "No module named 'no_such_module'"),
         (["run", "broken:scheduler"], "cannot import 'broken': ZeroDivisionError: division by zero"),
+        (["run", "quitting:scheduler"], "cannot import 'quitting': SystemExit: 7"),
+        (["run", "lazy:app.scheduler"], "cannot get 'app.scheduler' of module 'lazy': KeyError: 'token'"),
         (["run", "json:scheduler"], "module 'json' has no 'scheduler'"),
         (["run", "json:decoder.JSONDecoder"], "'json:decoder.JSONDecoder' is no Scheduler"),
         (["dispatch", "--fast"], "unrecognized arguments: --fast"),
@@ -151,6 +153,8 @@ def test_error_is_one_line(
 ) -> None:
     """What cannot be carried out is one line on stderr and the exit status 2."""
     (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "quitting.py").write_text("import sys; sys.exit(7)")
+    (tmp_path / "lazy.py").write_text("class App:\n    scheduler = property(lambda self: {}['token'])\napp = App()")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("DISPATCH_SCHEDULER_JOBS", "fly")
     assert main(arguments) == 2

@@ -172,6 +172,34 @@ def test_svg() -> None:
         assert any(said in title for title in titles), said
 
 
+def test_parked_job_is_shown() -> None:
+    """A job whose schedule fails is marked where it does, and the SVG says why; once it works again its runs are."""
+
+    class Flaky:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def next_after(self, instant: datetime) -> datetime | None:
+            self.asked += 1
+            if self.asked <= 8:
+                raise OSError("gone <away>")
+            return every(hours=1).next_after(instant)
+
+        def latest_until(self, instant: datetime) -> datetime | None:
+            return every(hours=1).latest_until(instant)
+
+    def parked() -> Timeline:
+        return simulate([FunctionJob("sync", Flaky(), print)], start=START, duration=78 * HOUR)
+
+    timeline = parked()
+    lines = timeline.text(width=90).splitlines()
+    assert re.fullmatch(r"P+\.?[!o]o+", lines[2].split()[1])
+    assert lines[3].startswith("P parked   ")
+    titles = [title.text or "" for title in ET.fromstring(timeline.svg()).iter(f"{SVG}title")]
+    assert any("parked (OSError: gone <away>)" in title for title in titles)
+    assert timeline == parked()
+
+
 def test_svg_is_escaped() -> None:
     """What a job says is text in the SVG and no markup."""
     hostile = "</title><script>alert(1)</script>\x00\x1b]]>&amp;\"'"

@@ -84,7 +84,7 @@ def test_fixtures_are_described(tmp_path: Path) -> None:
 
 
 def test_loading_it_is_light(tmp_path: Path) -> None:
-    """A suite that does not use the plugin loads no part of loopcron for it, nor anyio or hypothesis."""
+    """A suite that does not use the plugin loads nothing but the plugin itself for it, nor anyio or hypothesis."""
     quiet = ("-p", "no:anyio", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
     done = pytest_of_its_own(tmp_path, LIGHT.replace("PLUGIN", repr(PLUGIN)), *quiet)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,6 +36,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+TEN_YEARS = timedelta(days=3653)
 
 
 def job(name: str = "sync", minutes: float = 15, **policy: Any) -> HttpJob:
@@ -364,6 +365,35 @@ def test_correction(keep_ledger: bool, silence: timedelta) -> None:
     assert silence <= timeline.longest_silence("sync") <= silence + MINUTE
 
 
+def test_slot_recurs_while_its_first_run_is_alive() -> None:
+    """A slot that a correction of the clock brings again has two runs, even if both are alive at once."""
+    timeline = run(
+        job(minutes=60, overlap="allow", timeout=20 * HOUR),
+        behave=lambda _: 6 * HOUR,
+        clock=[ClockStep(4.5 * HOUR, -4 * HOUR)],
+        duration=9 * HOUR,
+    )
+    runs = sorted(timeline.runs(), key=lambda ran: ran.started)
+    assert [since(ran.slot_at) // HOUR for ran in runs] == [1, 2, 3, 4, 1, 2, 3, 4, 5]
+    assert [(ran.slot, ran.outcome) for ran in timeline.runs()] == [
+        (settled.slot, settled.outcome) for settled in timeline.settled() if settled.attempt
+    ]
+    assert [since(ran.ended_at) - since(ran.started_at) for ran in runs[:3]] == [6 * HOUR] * 3
+
+
+def test_second_attempt_for_a_slot_that_recurs() -> None:
+    """A run makes its second attempt though another run of its slot, which a correction brought again, has ended."""
+    come_back = Failed("endpoint", "HTTP 503", 503, retry_after_seconds=1.0)
+    timeline = run(
+        job(minutes=60, overlap="allow", timeout=20 * HOUR),
+        behave=lambda attempt: (come_back if attempt.attempt == 1 else 200, 3 * HOUR),
+        clock=[ClockStep(4.5 * HOUR, -4 * HOUR)],
+        duration=18 * HOUR,
+    )
+    assert [since(ran.slot_at) // HOUR for ran in timeline.runs()[:8]] == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert {(ran.attempts, ran.outcome) for ran in timeline.runs()[:8]} == {(2, Succeeded(200))}
+
+
 def test_suspend() -> None:
     """A suspend does not count as silence, its slots are late ones, and a run that is alive sleeps along."""
     timeline = run(clock=[Suspend(16 * MINUTE, 2 * HOUR)], behave=lambda _: 2 * MINUTE, duration=3 * HOUR)
@@ -399,6 +429,21 @@ def test_drift(rate: float) -> None:
     runs = timeline.runs()
     assert len(runs) == (95 if rate < 1 else 96)
     assert all(abs(since(ran.started_at) * rate - since(ran.slot_at)) < SECOND for ran in runs)
+
+
+def test_single_clock_event() -> None:
+    """One event of the clock need not be put into a list."""
+    step = ClockStep(16 * MINUTE, HOUR)
+    assert run(clock=step) == run(clock=[step])
+
+
+def test_slots_are_counted_before() -> None:
+    """More slots than a simulation can hold are refused at once; bounds count, and schedules of one's own do not."""
+    often = every(milliseconds=1)
+    few = often.between(START + HOUR, START + HOUR + SECOND)
+    with pytest.raises(ConfigError, match=r"7,200,000 slots are too many for one simulation, 5,000,000 are not"):
+        run(FunctionJob("often", any_of(often, few.between(end=START)), print), FunctionJob("again", often, print))
+    assert len(run(FunctionJob("few", any_of(few, at(START + MINUTE)), print), duration=2 * HOUR).settled()) == 1_001
 
 
 def test_history_in_any_order() -> None:
@@ -454,13 +499,23 @@ def test_start_in_a_timezone() -> None:
         ({"transport": [3]}, "transport=3.*must be an Outage"),
         ({"ledger": Outage(-SECOND, SECOND)}, "ledger.at="),
         ({"process": [Outage(SECOND, -SECOND)]}, "process.duration="),
-        ({"clock": 3}, "clock=3.*must be a list of ClockStep"),
-        ({"clock": [Outage(SECOND, SECOND)]}, "clock=Outage.*must be a list of ClockStep"),
+        ({"transport": (SECOND, SECOND)}, r"transport=\(.*, .*\): must be an Outage"),
+        ({"clock": 3}, "clock=3.*must be a ClockStep"),
+        ({"clock": Outage(SECOND, SECOND)}, "clock=Outage.*must be a ClockStep"),
+        ({"clock": [Outage(SECOND, SECOND)]}, "clock=Outage.*must be a ClockStep"),
         ({"clock": [ClockStep(-SECOND, SECOND)]}, "clock.at="),
         ({"clock": [ClockStep(SECOND, timedelta(days=5000))]}, "clock.by="),
         ({"clock": [Suspend(SECOND, -SECOND)]}, "clock.duration="),
         ({"clock": [Drift(SECOND, 0)]}, "clock.rate=0.*from 0.1 to 10"),
+        ({"clock": [Drift(SECOND, True)]}, "clock.rate=True"),
         ({"clock": [Drift(SECOND, "fast")]}, "clock.rate='fast'"),  # type: ignore[arg-type]
+        ({"clock": [ClockStep(SECOND, TEN_YEARS)] * 900}, "clock=ClockStep.*within the years 1970 to 2199"),
+        ({"clock": [ClockStep(SECOND * n, -TEN_YEARS) for n in range(7)]}, r"clock=ClockStep\(.*seconds=5\).*1970 to"),
+        (
+            {"start": datetime(2198, 1, 1, tzinfo=UTC), "duration": timedelta(days=90), "clock": [Drift(SECOND, 10.0)]},
+            "clock=Drift.*1970 to 2199",
+        ),
+        ({"jobs": [job(minutes=0.001)], "duration": TEN_YEARS}, "duration=.*5,260,320,000 slots are too many"),
     ],
 )
 def test_bad_input(change: dict[str, Any], says: str) -> None:

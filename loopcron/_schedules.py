@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol, final
 
-from loopcron._errors import ScheduleError
+from loopcron._errors import ScheduleError, text_of
 from loopcron._instants import aware, from_ms, iso, to_ms, up_to_ms
 
 COUNT_LIMIT: Final = 100
@@ -203,10 +203,10 @@ class _Checked(MsSchedule):
         return to_ms(moment.astimezone(UTC))  # raises for what only its own timezone can tell: all else stays in UTC
 
     def describe(self) -> str:
-        return str(self._schedule)
+        return text_of(self._schedule)
 
     def __str__(self) -> str:
-        return str(self._schedule)
+        return text_of(self._schedule)
 
 
 def in_ms(schedule: Schedule) -> MsSchedule:

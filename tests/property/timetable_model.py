@@ -122,6 +122,8 @@ class ModelJob:
     moody: Moody | None
     from_start: bool
     paused: bool
+    countable: bool
+    """Whether arithmetic counts its slots; if not, none are counted beyond a hundred."""
     registering: bool = True
     asks_again: int | None = None
     """When a parked job, or a registration that failed, is tried again."""
@@ -178,7 +180,7 @@ class ModelJob:
 
     def counted(self, first: int, last: int) -> int | None:
         held = len(self.within(first, last))
-        return held if self.moody is None or held <= 100 else None
+        return held if self.countable or held <= 100 else None
 
     def due_of(self, slot: int) -> int:
         """When a slot is due: at its instant, or later by its jitter."""

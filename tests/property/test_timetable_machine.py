@@ -145,7 +145,7 @@ class Wanted(NamedTuple):
             return union, Pattern(HOUR, sorted({*first, *second}))
         if self.kind == "between":
             start = now + (phase - 300) * 1_000
-            end = start + 20 * interval + phase
+            end = start + (1 + phase % 3) * interval + phase
             slots = range(grid.start + phase, LAST, interval)
             within = slots[bisect_left(slots, start) : bisect_left(slots, end)]
             return every(span, phase=later).between(from_ms(start), from_ms(end)), within

@@ -96,6 +96,14 @@ class TransportError(LoopcronError):
         self.started: Final = started
 
 
+def text_of(value: object) -> str:
+    """Return what *value* says of itself, or its type where a user's broken ``__str__`` raises."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - whoever only wants to show it must not fail for it
+        return f"<{type(value).__name__}>"
+
+
 def _shown(value: object) -> str:
     try:
         text = repr(value)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NoReturn, final
 
 from loopcron._errors import ScheduleError
-from loopcron._instants import EPOCH, MILLISECOND, ZERO, aware, from_ms, iso, span_ms, spread_ms, to_ms, up_to_ms
+from loopcron._instants import EPOCH, MILLISECOND, ZERO, from_ms, iso, span_ms, spread_ms, to_ms, up_to_ms
 from loopcron._schedules import MsSchedule
 
 
@@ -194,12 +194,6 @@ def at(instant: datetime) -> At:
             before the instant given.
 
     Raises:
-        ScheduleError: *instant* is naive or no datetime.
+        ScheduleError: *instant* is naive, no datetime, or beyond the years 1 to 9999 in UTC.
     """
-    instant = aware("instant", instant, ScheduleError)
-    slot = up_to_ms(instant)
-    try:
-        from_ms(slot)
-    except OverflowError:
-        raise ScheduleError("instant", instant, "must lie within the years 1 to 9999 in UTC") from None
-    return At(instant, slot)
+    return At(instant, up_to_ms("instant", instant, ScheduleError))

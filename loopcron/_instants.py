@@ -25,11 +25,6 @@ def to_ms(instant: datetime) -> int:
     return (instant - EPOCH) // MILLISECOND
 
 
-def up_to_ms(instant: datetime) -> int:
-    """Return the whole milliseconds from the epoch to *instant*, an aware datetime, rounded up."""
-    return -((EPOCH - instant) // MILLISECOND)
-
-
 def from_ms(milliseconds: int) -> datetime:
     """Return the instant as an aware datetime in UTC."""
     return EPOCH + milliseconds * MILLISECOND
@@ -47,6 +42,20 @@ def aware(field: str, value: object, error: type[ConfigError] = ConfigError) -> 
     if value.utcoffset() is None:
         raise error(field, value, "has no timezone; say which one is meant, such as value.replace(tzinfo=UTC)")
     return value
+
+
+def up_to_ms(field: str, value: object, error: type[ConfigError] = ConfigError) -> int:
+    """
+    Return the whole milliseconds from the epoch to *value*, an aware datetime, rounded up.
+
+    Raises *error*, which names the *field*, for any other value, and where no datetime in UTC can tell the result.
+    """
+    milliseconds = -((EPOCH - aware(field, value, error)) // MILLISECOND)
+    try:
+        from_ms(milliseconds)
+    except OverflowError:
+        raise error(field, value, "must lie within the years 1 to 9999 in UTC") from None
+    return milliseconds
 
 
 def span_ms(

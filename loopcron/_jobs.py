@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypedDict, Unpack, final
 
-from loopcron._errors import ConfigError, TransportError
+from loopcron._errors import ConfigError, TransportError, text_of
 from loopcron._http import Request, Response, Token, encode_json, header_pairs
 from loopcron._outcomes import Busy, Failed, Outcome, Run, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
@@ -86,7 +86,7 @@ class FunctionJob:
         return result  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
-        return f"<FunctionJob {self.name}, {self.schedule}>"
+        return f"<FunctionJob {self.name}, {text_of(self.schedule)}>"
 
 
 @final
@@ -147,7 +147,7 @@ class HttpJob:
         return outcome_of(await run.send(self._request), self.expected)
 
     def __repr__(self) -> str:
-        return f"<HttpJob {self.name}, {self.schedule}, {self._request.method} {self._request.path}>"
+        return f"<HttpJob {self.name}, {text_of(self.schedule)}, {self._request.method} {self._request.path}>"
 
 
 def outcome_of(response: Response, expected: frozenset[int]) -> Outcome:

@@ -17,6 +17,7 @@ from loopcron._errors import (
     LifecycleError,
     SchedulerClosedError,
     UnknownJobError,
+    text_of,
 )
 from loopcron._events import (
     Action,
@@ -415,7 +416,7 @@ class Scheduler:
 
     def snapshot(self) -> Snapshot:
         """Return every job with its next slot, live runs and newest outcomes; may be called from any thread."""
-        return take_snapshot(self._reading(), {job.name: str(job.schedule) for job in self._jobs.values()})
+        return take_snapshot(self._reading(), {job.name: text_of(job.schedule) for job in self._jobs.values()})
 
     def _reading(self) -> Reading:
         engine = self._engine

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol, final
 
-from loopcron._errors import ScheduleError
+from loopcron._errors import ScheduleError, text_of
 from loopcron._instants import aware, from_ms, iso, to_ms, up_to_ms
 
 COUNT_LIMIT: Final = 100
@@ -59,13 +59,11 @@ class MsSchedule(ABC):
 
     def next_after(self, instant: datetime, /) -> datetime | None:
         """Return the first slot strictly after *instant*, or None if there never is one again."""
-        slot = self.next_ms(to_ms(aware("instant", instant, ScheduleError)))
-        return None if slot is None else from_ms(slot)
+        return _told(self.next_ms(to_ms(aware("instant", instant, ScheduleError))))
 
     def latest_until(self, instant: datetime, /) -> datetime | None:
         """Return the last slot at or before *instant*, or None if there is none yet."""
-        slot = self.latest_ms(to_ms(aware("instant", instant, ScheduleError)))
-        return None if slot is None else from_ms(slot)
+        return _told(self.latest_ms(to_ms(aware("instant", instant, ScheduleError))))
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> Between:
         """
@@ -76,7 +74,7 @@ class MsSchedule(ABC):
             end: The first instant that no longer counts; None: there is no end. Not both may be None.
 
         Raises:
-            ScheduleError: A datetime is naive, or *end* is not after *start*.
+            ScheduleError: A datetime is naive or beyond the years 1 to 9999 in UTC, or *end* is not after *start*.
         """
         if start is None and end is None:
             raise ScheduleError("start", None, "must be given, or end")
@@ -163,7 +161,15 @@ class Between(MsSchedule):
 
 def _bound_ms(field: str, instant: datetime | None) -> int | None:
     # Rounded up: slots are whole milliseconds, so the first one within a fraction is the next one.
-    return None if instant is None else up_to_ms(aware(field, instant, ScheduleError))
+    return None if instant is None else up_to_ms(field, instant, ScheduleError)
+
+
+def _told(slot: int | None) -> datetime | None:
+    """Return a slot as a datetime; None too where that would lie beyond the years 1 to 9999."""
+    try:
+        return None if slot is None else from_ms(slot)
+    except OverflowError:
+        return None
 
 
 @final
@@ -197,10 +203,10 @@ class _Checked(MsSchedule):
         return to_ms(moment.astimezone(UTC))  # raises for what only its own timezone can tell: all else stays in UTC
 
     def describe(self) -> str:
-        return str(self._schedule)
+        return text_of(self._schedule)
 
     def __str__(self) -> str:
-        return str(self._schedule)
+        return text_of(self._schedule)
 
 
 def in_ms(schedule: Schedule) -> MsSchedule:

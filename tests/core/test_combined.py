@@ -176,6 +176,8 @@ def test_count_within_bounds() -> None:
         (None, datetime(2026, 3, 1), "end", "has no timezone"),
         ("2026-03-01", None, "start", "must be a datetime"),
         (NOON, 5, "end", "must be a datetime"),
+        (NOON, datetime.max.replace(tzinfo=UTC), "end", "must lie within the years 1 to 9999 in UTC"),
+        (datetime.min.replace(tzinfo=timezone(HOUR)), None, "start", "must lie within the years 1 to 9999 in UTC"),
         (NOON, NOON, "end", "must be later than start"),
         (NOON, NOON - HOUR, "end", "must be later than start"),
         (NOON, NOON.astimezone(timezone(timedelta(hours=5))), "end", "must be later than start"),

@@ -94,6 +94,22 @@ def test_timeout_counts_from_the_start_of_the_run(desk: Desk) -> None:
     assert start.deadline == desk.start + HOUR + 18_000
 
 
+def test_hanging_job_with_the_default_timeout_skips_every_second_slot(desk: Desk) -> None:
+    """A run that hangs for one period is cut at its next slot, and still alive there; so the slot is skipped."""
+    desk.add()
+    for minute in range(1, 5):
+        desk.at(minute * MINUTE)
+        desk.win()
+        if desk.take(e.Cancel):
+            desk.end(None)
+    assert desk.outcomes() == [
+        (2 * MINUTE, Skipped("overlap")),
+        (MINUTE, TimedOut(60.0)),
+        (4 * MINUTE, Skipped("overlap")),
+        (3 * MINUTE, TimedOut(60.0)),
+    ]
+
+
 def test_end_after_the_cut_counts_as_it_ended(desk: Desk) -> None:
     """An attempt that was cancelled and still ends by itself counts as it ended, and is not repeated."""
     begin(desk, timeout=ms(10_000))

@@ -101,6 +101,12 @@ def test_every_accepts_its_limits(interval: timedelta) -> None:
     assert every(interval).interval == interval
 
 
+def test_every_ends_where_datetimes_do() -> None:
+    """A slot that no datetime can tell is none: after the year 9999, and before the year 1."""
+    assert every(hours=1).next_after(datetime.max.replace(tzinfo=UTC)) is None
+    assert every(hours=1, phase=timedelta(minutes=1)).latest_until(datetime.min.replace(tzinfo=UTC)) is None
+
+
 def test_every_takes_any_timezone() -> None:
     """The same instant in another timezone gets the same answer, in UTC."""
     there = NOON.astimezone(EASTERN)

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loopcron import _events as e
+from loopcron._combined import any_of
 from loopcron._errors import ScheduleError
+from loopcron._every import every
 from loopcron._instants import from_ms, to_ms
+from loopcron._jobs import FunctionJob, HttpJob
 from loopcron._outcomes import Missed, Skipped
+from loopcron._scheduler import Scheduler
 from loopcron._schedules import COUNT_LIMIT, in_ms
 
 if TYPE_CHECKING:
@@ -293,3 +297,24 @@ def test_back_off_begins_anew_once_the_schedule_has_worked(desk: Desk) -> None:
     schedule.ask_next = raising
     desk.at(2 * MINUTE)
     assert [parked.retry_ms for parked in desk.take(e.JobParked)] == [1_000]
+
+
+class Speechless(Minutely):
+    """It works, and cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_schedule_that_cannot_say_itself_is_shown_by_its_type() -> None:
+    """Where a schedule's text is wanted and raises, its type stands for it: in jobs, unions and the snapshot."""
+    rule = Speechless()
+    union = any_of(rule, every(hours=1)).between(NOON)
+    assert str(union) == "any of (<Speechless>; every 1:00:00), from 2026-03-01T12:00:00.000Z"
+    assert union.describe().startswith("<Speechless>; or every hour")
+    jobs: list[FunctionJob | HttpJob] = [FunctionJob("a", rule, print), HttpJob("b", rule, "/api")]
+    assert [repr(job) for job in jobs] == ["<FunctionJob a, <Speechless>>", "<HttpJob b, <Speechless>, POST /api>"]
+    scheduler = Scheduler()
+    for job in jobs:
+        scheduler.add(job)
+    assert {job.schedule for job in scheduler.snapshot().jobs} == {"<Speechless>"}

@@ -7,9 +7,12 @@ of the ledger; attempts that end, fail, are cut, or do not end.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from functools import cache
+from typing import NamedTuple, overload
+from zoneinfo import ZoneInfo
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from loopcron import _events as e
 from loopcron._attempts import LiveRun
+from loopcron._combined import any_of
 from loopcron._every import at, every
 from loopcron._instants import from_ms
 from loopcron._local import cron
@@ -38,6 +42,10 @@ from tests.property.timetable_model import (
     Seen,
     check_cover,
 )
+
+FIRST, LAST = START - 400 * DAY, START + 1000 * DAY
+"""All slots of a job that is without end lie between these; no history comes near them."""
+MINUTE = 60_000
 
 
 def milliseconds(value: int) -> timedelta:
@@ -74,6 +82,37 @@ POLICIES = st.builds(
 )
 
 
+class Pattern(Sequence[int]):
+    """Slots that recur each period, found by arithmetic: a list of them would hold hundreds of thousands."""
+
+    def __init__(self, period: int, slots: Sequence[int], numbers: range | None = None) -> None:
+        self.period = period
+        self.slots = slots
+        each = len(slots)
+        self.numbers = range(FIRST // period * each, LAST // period * each) if numbers is None else numbers
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pattern: ...
+    def __getitem__(self, index: int | slice) -> int | Pattern:
+        if isinstance(index, slice):
+            return Pattern(self.period, self.slots, self.numbers[index])
+        periods, place = divmod(self.numbers[index], len(self.slots))
+        return periods * self.period + self.slots[place]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@cache
+def thirds_of_berlin() -> Sequence[int]:
+    """Return the hours at which a clock in Berlin shows 0, 3, 6 and so on."""
+    zone = ZoneInfo("Europe/Berlin")
+    hours = range(FIRST // HOUR * HOUR, LAST, HOUR)
+    return [hour for hour in hours if from_ms(hour).astimezone(zone).hour % 3 == 0]
+
+
 class Wanted(NamedTuple):
     """A job to add."""
 
@@ -88,27 +127,31 @@ class Wanted(NamedTuple):
         """Return the schedule, and all the slots that it names for a job that is added now."""
         interval, phase = self.interval, self.phase
         span, later = milliseconds(interval), milliseconds(phase)
-        first = interval * ((START - 400 * DAY) // interval)
-        last = START + 1000 * DAY
+        grid = range(FIRST // interval * interval, LAST, interval)
         if self.kind == "every":
-            return every(span, phase=later), range(first + phase, last, interval)
+            return every(span, phase=later), range(grid.start + phase, LAST, interval)
         if self.kind == "start":
-            return every(span, phase=later, anchor="start"), range(now + phase, last, interval)
-        if self.kind == "cron":
-            line = LINES[phase % 2]
-            return cron(line), CRON_SLOTS[line]
+            return every(span, phase=later, anchor="start"), range(now + phase, LAST, interval)
         if self.kind == "at":
             slot = now + (phase - 300) * 1_000
             return at(from_ms(slot)), (slot,)
-        return Moody(interval, self.mood), range(first, last, interval)
+        if self.kind == "cron":
+            return cron("*/7 * * * *"), Pattern(HOUR, range(0, HOUR, 7 * MINUTE))
+        if self.kind == "zone":
+            return cron("0 */3 * * *", tz="Europe/Berlin"), thirds_of_berlin()
+        if self.kind == "union":
+            first, second = range(0, HOUR, 10 * MINUTE), range(phase % 3, HOUR, 15 * MINUTE)
+            union = any_of(every(minutes=10), every(minutes=15, phase=milliseconds(phase % 3)))
+            return union, Pattern(HOUR, sorted({*first, *second}))
+        if self.kind == "between":
+            start = now + (phase - 300) * 1_000
+            end = start + (1 + phase % 3) * interval + phase
+            slots = range(grid.start + phase, LAST, interval)
+            within = slots[bisect_left(slots, start) : bisect_left(slots, end)]
+            return every(span, phase=later).between(from_ms(start), from_ms(end)), within
+        return Moody(interval, self.mood), grid
 
 
-LINES = ["30 2,14 * * *", "*/30 9-17 * * *"]
-MIDNIGHTS = range((START - 400 * DAY) // DAY * DAY, START + 1000 * DAY, DAY)
-CRON_SLOTS = {
-    LINES[0]: [day + hour * HOUR + HOUR // 2 for day in MIDNIGHTS for hour in (2, 14)],
-    LINES[1]: [day + 9 * HOUR + half * HOUR // 2 for day in MIDNIGHTS for half in range(18)],
-}
 INTERVALS = [1_000, 7_001, 60_000, 60_000, 900_000, 2 * HOUR, DAY]
 PHASES = st.integers(0, 999)
 CREW = st.lists(
@@ -121,7 +164,7 @@ CREW = st.lists(
 """Jobs that are there from the beginning, so that many meet."""
 WANTED = st.builds(
     Wanted,
-    st.sampled_from(["every", "start", "at", "cron", "moody", "moody"]),
+    st.sampled_from(["every", "start", "at", "cron", "zone", "union", "between", "moody", "moody"]),
     st.sampled_from(INTERVALS),
     PHASES,
     POLICIES,
@@ -244,7 +287,8 @@ class TimetableMachine(RuleBasedStateMachine):
         schedule, slots = wanted.schedule(now)
         moody = schedule if isinstance(schedule, Moody) else None
         self.tell(e.Added(name, schedule, wanted.policy, wanted.paused))
-        self.model.add(ModelJob(name, slots, wanted.policy, now, moody, wanted.kind == "start", wanted.paused))
+        from_start, countable = wanted.kind == "start", wanted.kind in ("every", "start", "at", "between")
+        self.model.add(ModelJob(name, slots, wanted.policy, now, moody, from_start, wanted.paused, countable))
         self.compare()
 
     @precondition(lambda self: self.present)

@@ -123,6 +123,8 @@ class ModelJob:
     moody: Moody | None
     from_start: bool
     paused: bool
+    countable: bool
+    """Whether arithmetic counts its slots; if not, none are counted beyond a hundred."""
     registering: bool = True
     asks_again: int | None = None
     """When a parked job, or a registration that failed, is tried again."""
@@ -181,8 +183,7 @@ class ModelJob:
 
     def counted(self, first: int, last: int) -> int | None:
         held = len(self.within(first, last))
-        reckoned = self.moody is None and not isinstance(self.slots, list)
-        return held if reckoned or held <= 100 else None
+        return held if self.countable or held <= 100 else None
 
     def due_of(self, slot: int) -> int:
         """When a slot is due: at its instant, or later by its jitter."""

@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from loopcron import _events as e
+from loopcron._attempts import STUCK_MS
 from loopcron._hands import Hands
 from loopcron._instants import MILLISECOND, from_ms
 from loopcron._outcomes import Failed, Outcome
@@ -223,6 +224,8 @@ class _Process:
         self._alive: dict[int, int] = {}
         """The number of the live attempt of each run."""
         self._attempts = 0
+        self._cut = False
+        """Whether a run was cut since the loop slept."""
         self._told = False
         """Whether the timetable may have more to do now."""
         self._refused = world.windows("transport")
@@ -276,10 +279,16 @@ class _Process:
         if self._clockwork is not None:
             at = self._rest(self._clockwork, at)
         ends = self._ends
+        while ends and self._alive.get(ends[0][2]) != ends[0][1]:
+            heappop(ends)  # cut meanwhile, so nothing ends then and nobody wakes for it
         return ends[0][0] if ends and (at is None or ends[0][0] < at) else at
 
     def _rest(self, clockwork: Clockwork, due: int | None) -> int | None:
         """Return when the loop wakes; what ends meanwhile cuts its nap only if something became due earlier by it."""
+        if self._cut and (due is None or due > self._wall + STUCK_MS):
+            # The shell lies down before what it has cut is over, and so until that would be given up as stuck.
+            due = self._wall + STUCK_MS
+        self._cut = False
         napping = self._wakes is not None and self._at < self._wakes
         if not napping or (due is not None and (self._nap_until is None or due < self._nap_until)):
             self._wakes = clockwork.wake(None if due is None else due - self._wall)
@@ -350,6 +359,7 @@ class _Process:
     def _cancel(self, action: e.Cancel) -> None:
         # One that was started by the same poll and has ended at once counts as it ended.
         if self._alive.pop(action.run_id, None) is not None:
+            self._cut = True
             self._tell(e.AttemptEnded(action.run_id, None))
 
     def _claim(self, claim: e.Claim) -> None:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, final
 
-from loopcron._events import CancelledBy, Start
+from loopcron._events import CancelledBy, Start, record
 from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, Skipped, TimedOut
 from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms
 
@@ -45,7 +45,8 @@ class LiveRun:
 
     def start(self) -> Start:
         """Return the action that starts the present attempt."""
-        return Start(self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key)
+        fields = (self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key)
+        return record(Start, fields)
 
     def wakeup(self) -> int | None:
         """Return when this run needs a look; None if only its end matters."""

@@ -19,6 +19,14 @@ from loopcron._schedules import Schedule
 CORRECTION_MS: Final = 3 * HOUR_MS
 """A step back by this or more is a correction: what the clock showed before was wrong."""
 
+record: Final = tuple.__new__
+"""
+Makes a named tuple in half the time that its own constructor takes, which is a Python function around this one.
+
+For the records that every slot needs, in the timetable and in a simulation: a twelfth of what a slot costs. It checks
+no field, so all others go without.
+"""
+
 # --- the ledger's part: what it is asked, and its answers
 
 

@@ -125,9 +125,8 @@ class LiveRuns:
         elif isinstance(outcome, (Failed, TimedOut)):
             job.failures += 1
         attempt, started = (0, None) if run is None else (run.attempt, run.started)
-        self.out.append(
-            e.Settled(job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
-        )
+        fields = (job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
+        self.out.append(e.record(e.Settled, fields))
 
     def _look(self, job: Entry, run: LiveRun) -> None:
         if run.cancelled_by is not None:
@@ -143,7 +142,7 @@ class LiveRuns:
             self._cancel(job, run, "timeout")
 
     def _start(self, run: LiveRun) -> None:
-        self.out.append(e.RunStarted(run.job, run.slot, run.attempt, run.reason))
+        self.out.append(e.record(e.RunStarted, (run.job, run.slot, run.attempt, run.reason)))
         self.out.append(run.start())
 
     def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
@@ -169,4 +168,4 @@ class LiveRuns:
         del self._running[run.run_id]
         self.settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
         if run.key is None:
-            self.out.append(e.Finish(job.name, run.slot, run.fence, outcome))
+            self.out.append(e.record(e.Finish, (job.name, run.slot, run.fence, outcome)))

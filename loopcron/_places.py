@@ -104,7 +104,7 @@ class Places:
             self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
 
     def _claim(self, job: Entry, run: Candidate) -> None:
-        claim = e.Claim(job.name, run.slot, f"{self._worker}-{self._live.serial()}")
+        claim_id = f"{self._worker}-{self._live.serial()}"
         job.claiming = run
-        self.claiming[claim.claim_id] = job
-        self._live.out.append(claim)
+        self.claiming[claim_id] = job
+        self._live.out.append(e.record(e.Claim, (job.name, run.slot, claim_id)))

@@ -65,7 +65,12 @@ def make_decide(
         rest = iter(behave)
     except TypeError:
         raise ConfigError("behave", behave, "must be a function of the attempt, or a list of what they do") from None
-    return lambda action, _: _read(next(rest, None), jobs[action.job])
+
+    def follow(action: Start, _: int) -> tuple[Outcome, int]:
+        behaviour = next(rest, None)
+        return _AT_ONCE if behaviour is None else _read(behaviour, jobs[action.job])
+
+    return follow
 
 
 def gets_through(outcome: Outcome) -> bool:

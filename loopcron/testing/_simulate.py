@@ -7,7 +7,9 @@ ledger's rows and the story so far, is in `_World`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
@@ -88,16 +90,21 @@ def simulate(
         clock_history(clock, begin, end),
         keep_ledger=keep_ledger,
     )
-    at = begin
-    for down in world.outages["process"]:
-        if begin + down.at // MILLISECOND > end:
-            break
-        world.live(at, begin + down.at // MILLISECOND)
-        at = max(at, begin + down.until // MILLISECOND)
-        if not keep_ledger:
-            world.rows.clear()
-    world.live(at, None)
+    with _no_collection():
+        world.pass_time()
     return world.timeline(start)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the garbage collector rest: what is made here lives on, and it would walk all of it again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Settings(NamedTuple):
@@ -150,6 +157,18 @@ class _World:
         self.runs: Final[list[SimulatedRun]] = []
         self.noted: Final[list[Noted]] = []
         self.reached: Final[dict[str, list[int]]] = {job.name: [] for job in self.jobs}
+
+    def pass_time(self) -> None:
+        """Let one process after the other live, until the end."""
+        at = self._begin
+        for down in self.outages["process"]:
+            if self._begin + down.at // MILLISECOND > self._end:
+                break
+            self.live(at, self._begin + down.at // MILLISECOND)
+            at = max(at, self._begin + down.until // MILLISECOND)
+            if not self.keep_ledger:
+                self.rows.clear()
+        self.live(at, None)
 
     def live(self, at: int, killed: int | None) -> None:
         """Let a process live from *at* until it is *killed*, or until the end."""
@@ -334,7 +353,8 @@ class _Process:
             world.noted.append(Noted(settled, self._at))
         else:
             job, slot, outcome, reason, attempts = settled[:5]
-            world.runs.append(SimulatedRun(job, slot, reason, attempts, outcome, begun[0], self._at))
+            fields = (job, slot, reason, attempts, outcome, begun[0], self._at)
+            world.runs.append(e.record(SimulatedRun, fields))
 
     def _parked(self, parked: e.JobParked) -> None:
         # Without the exception, which equals none of another simulation and keeps its frames alive.
@@ -349,7 +369,7 @@ class _Process:
         if gets_through(outcome):
             world.reached[action.job].append(world.awake_ms(now))
         if not lasts:
-            self._tell(e.AttemptEnded(action.run_id, outcome))
+            self._tell(e.record(e.AttemptEnded, (action.run_id, outcome, None)))
             return
         self._attempts += 1
         self._alive[action.run_id] = self._attempts
@@ -372,10 +392,10 @@ class _Process:
         if claim.slot > row.watermark:
             row.watermark = claim.slot
             row.fence = max(row.fence + 1, self._wall)
-            answer = e.Won(row.fence)
+            answer = e.record(e.Won, (row.fence,))
         else:
             answer = e.Lost(row.watermark)
-        self._tell(e.Answered((claim,), (answer,)))
+        self._tell(e.record(e.Answered, ((claim,), (answer,))))
 
     def _more(self, _: e.More) -> None:
         self._told = True

@@ -125,7 +125,7 @@ def item_numbers(item: str, low: int, high: int, names: tuple[str, ...] = ()) ->
     elif found := re.fullmatch(r"([0-9]+|[A-Z]+)-([0-9]+|[A-Z]+)(?:/([0-9]+))?", item):
         first, last, step = number(found[1], low, high, names), number(found[2], low, high, names), found[3]
         # Sunday ends a week as well as it begins one.
-        last = 7 if names is DAYS and found[2] == "SUN" else last
+        last = 7 if names is DAYS and found[2] == "SUN" != found[1] else last
     else:
         first = last = number(item, low, high, names)
         step = None

@@ -297,10 +297,14 @@ class _Process:
         at = self._timetable.next_wakeup()
         if self._clockwork is not None:
             at = self._rest(self._clockwork, at)
+        first = self._first_end()
+        return first[0] if first is not None and (at is None or first[0] < at) else at
+
+    def _first_end(self) -> tuple[int, int, int, Outcome] | None:
         ends = self._ends
         while ends and self._alive.get(ends[0][2]) != ends[0][1]:
             heappop(ends)  # cut meanwhile, so nothing ends then and nobody wakes for it
-        return ends[0][0] if ends and (at is None or ends[0][0] < at) else at
+        return ends[0] if ends else None
 
     def _rest(self, clockwork: Clockwork, due: int | None) -> int | None:
         """Return when the loop wakes; what ends meanwhile cuts its nap only if something became due earlier by it."""
@@ -325,11 +329,10 @@ class _Process:
                 if self._nap_until is not None:
                     self._nap_until += by
                 self._tell(e.Stepped(by))
-        while self._ends and self._ends[0][0] <= at:
-            _, number, run_id, outcome = heappop(self._ends)
-            if self._alive.get(run_id) == number:
-                del self._alive[run_id]
-                self._tell(e.AttemptEnded(run_id, outcome))
+        while (first := self._first_end()) is not None and first[0] <= at:
+            _, _, run_id, outcome = heappop(self._ends)
+            del self._alive[run_id]
+            self._tell(e.AttemptEnded(run_id, outcome))
         self._turn()
 
     def _tell(self, fact: e.Fact) -> None:

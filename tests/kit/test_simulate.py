@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -541,3 +542,15 @@ def test_timeline_is_no_place_for_an_unknown_job() -> None:
     for query in queries:
         with pytest.raises(LookupError, match=r"'synk': no such job; known jobs: sync"):
             query("synk")
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_leaves_the_collector_as_it_was(is_enabled: bool) -> None:
+    """The garbage collector rests during a simulation only, and stays off for those who had switched it off."""
+    was_enabled = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        simulate([FunctionJob("job", every(hours=1), print)], start=START, duration=timedelta(hours=2))
+        assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()

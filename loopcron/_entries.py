@@ -115,9 +115,9 @@ class Entry:
         """What of the job is alive, in the words the overlap table is indexed by."""
         if self.waiting is not None:
             return Occupancy.FULL
-        alive = len(self.runs or ()) + (self.claiming is not None)
-        if not alive:
+        if not self.runs and self.claiming is None:
             return Occupancy.FREE
+        alive = len(self.runs or ()) + (self.claiming is not None)
         full = self.policy.overlap is Overlap.ALLOW and alive >= self.policy.places
         return Occupancy.FULL if full else Occupancy.BUSY
 

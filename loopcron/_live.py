@@ -59,7 +59,8 @@ class LiveRuns:
             following = job.due if job.due > now else now + job.period(now)
             deadline = following if deadline is None else min(deadline, following)
         until = now + period if deadline is None else deadline
-        run = LiveRun(job.name, slot, self.serial(), reason, fence, key, now, deadline, until)
+        self._serial += 1
+        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until)
         if job.runs is None:
             job.runs = {}
         job.runs[run.run_id] = run

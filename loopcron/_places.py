@@ -45,13 +45,13 @@ class Places:
         return self.limit is None or len(self._live) + len(self.claiming) < self.limit
 
     def next_in_line(self) -> Entry | None:
-        """Take who comes first out of the line if there is a place; what of it waits or is due may have it."""
-        self._admitted = self.line.popitem(last=False)[0] if self.line and self.are_free else None
+        """Take who comes first out of the line, which is not empty, if there is a place; it is the one to have it."""
+        self._admitted = self.line.popitem(last=False)[0] if self.are_free else None
         return self._admitted
 
     def admit(self, job: Entry) -> bool:
         """Return whether there is a place for *job*; a free one belongs to those who stand in line."""
-        return self.are_free and (not self.line or job is self._admitted)
+        return self.limit is None or (self.are_free and (not self.line or job is self._admitted))
 
     def stand_in_line(self, job: Entry) -> None:
         """Let *job* wait for a place."""

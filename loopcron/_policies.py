@@ -22,6 +22,9 @@ REFUSED_BACKOFF: Final = (50, 5_000)
 """First and longest wait, in ms, before an attempt whose request provably never started is repeated."""
 EARLY_MS: Final = 10_000
 """For how long after the start an address that is not known counts as one that is not known yet."""
+SHORTEST_RUN: Final = SECOND_MS
+LONGEST_RUN: Final = 300 * SECOND_MS
+"""Between these, in ms, is the time that a run may take by default."""
 ALLOWED: Final = 10
 """How many runs of a job may be alive with overlap allow: a job that hangs must not fill the process."""
 CAUGHT_UP: Final = 10
@@ -162,9 +165,9 @@ class Policy:
 
     def timeout_ms(self, period_ms: int) -> int | None:
         """Return how many ms a run of a slot of this period may take; None means for ever."""
-        if self.timeout is BY_PERIOD:
-            return max(SECOND_MS, min(period_ms, 300 * SECOND_MS))
-        return self._timeout_ms
+        if self.timeout is not BY_PERIOD:
+            return self._timeout_ms
+        return SHORTEST_RUN if period_ms < SHORTEST_RUN else min(period_ms, LONGEST_RUN)
 
     def jitter_ms(self, job: str, slot: int, gap_ms: int | None) -> int:
         """Return how many ms after this slot of this job its run is due, given the gap to the next slot, if any."""

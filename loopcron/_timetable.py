@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
@@ -30,7 +30,8 @@ CHUNK: Final = 500
 PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 
-_in_order = attrgetter("slot", "job")
+_in_order = itemgetter(1, 0)
+"""By slot, then by job: every action begins with its job and its slot."""
 
 
 def _by_need(job: Entry) -> tuple[int, str]:
@@ -307,7 +308,7 @@ class Timetable:
             jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
-        while (admitted := self._places.next_in_line()) is not None:
+        while self._places.line and (admitted := self._places.next_in_line()) is not None:
             self._look(admitted)
 
     def _look(self, job: Entry) -> None:

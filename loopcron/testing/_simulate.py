@@ -249,18 +249,19 @@ class _Process:
         """Whether the timetable may have more to do now."""
         self._refused = world.windows("transport")
         self._unanswered = world.windows("ledger")
-        self._performers: dict[type, Callable[[Any], None]] = {
+        self._performers: dict[type, Callable[[Any], None] | None] = {
             e.Settled: self._settled,
             e.JobParked: self._parked,
             e.Start: self._start,
             e.Cancel: self._cancel,
             e.Claim: self._claim,
             e.Register: self._register,
-            e.Finish: _nothing,
-            e.Abandon: _nothing,
+            e.Finish: None,
+            e.Abandon: None,
             e.More: self._more,
         }
-        """What is done for each action; any other one is an event."""
+        """What is done for each action; any other one is an event. Two need nothing: the rows hold no outcome, and an
+        attempt that is cut ends at once."""
         settings = world.settings
         self._timetable = Timetable(
             self._wall,
@@ -297,7 +298,7 @@ class _Process:
         at = self._timetable.next_wakeup()
         if self._clockwork is not None:
             at = self._rest(self._clockwork, at)
-        first = self._first_end()
+        first = self._first_end() if self._ends else None
         return first[0] if first is not None and (at is None or first[0] < at) else at
 
     def _first_end(self) -> tuple[int, int, int, Outcome] | None:
@@ -329,7 +330,7 @@ class _Process:
                 if self._nap_until is not None:
                     self._nap_until += by
                 self._tell(e.Stepped(by))
-        while (first := self._first_end()) is not None and first[0] <= at:
+        while self._ends and (first := self._first_end()) is not None and first[0] <= at:
             _, _, run_id, outcome = heappop(self._ends)
             del self._alive[run_id]
             self._tell(e.AttemptEnded(run_id, outcome))
@@ -346,7 +347,9 @@ class _Process:
         while self._told:
             self._told = False
             for action in poll(wall):
-                performers.get(type(action), keep)(action)
+                perform = performers.get(type(action), keep)
+                if perform is not None:
+                    perform(action)
 
     def _settled(self, settled: e.Settled) -> None:
         world = self._world
@@ -417,10 +420,6 @@ class _Process:
 
 def _within(windows: list[tuple[int, int]], now: int) -> bool:
     return any(opens <= now < closes for opens, closes in windows)
-
-
-def _nothing(_: e.Action) -> None:
-    """Do nothing: the rows hold no outcome, and an attempt that is cut ends at once."""
 
 
 def _settings(scheduler: Scheduler) -> _Settings:

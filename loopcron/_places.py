@@ -37,7 +37,7 @@ class Places:
         """Who waits for a place, first come first served. Leaving it is cheap anywhere; the front of a plain dict is
         not, once many have left there."""
         self._admitted: Entry | None = None
-        """Who has left the line last, for a place that is free."""
+        """Who has just left the line for a place that is free; nobody, once all who could have left it."""
 
     @property
     def are_free(self) -> bool:
@@ -45,8 +45,8 @@ class Places:
         return self.limit is None or len(self._live) + len(self.claiming) < self.limit
 
     def next_in_line(self) -> Entry | None:
-        """Take who comes first out of the line, which is not empty, if there is a place; it is the one to have it."""
-        self._admitted = self.line.popitem(last=False)[0] if self.are_free else None
+        """Take who comes first out of the line, if there is a place, which it alone may have; None: nobody does."""
+        self._admitted = self.line.popitem(last=False)[0] if self.line and self.are_free else None
         return self._admitted
 
     def admit(self, job: Entry) -> bool:

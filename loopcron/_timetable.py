@@ -308,7 +308,7 @@ class Timetable:
             jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
-        while self._places.line and (admitted := self._places.next_in_line()) is not None:
+        while (admitted := self._places.next_in_line()) is not None:
             self._look(admitted)
 
     def _look(self, job: Entry) -> None:

@@ -474,3 +474,16 @@ def test_pause_takes_the_mark_of_the_line_away(narrow: Desk) -> None:
     narrow.actions.clear()
     narrow.at(3 * MINUTE)
     assert narrow.outcomes() == [(2 * MINUTE, Missed(narrow.start + 2 * MINUTE, narrow.start + 2 * MINUTE, 1))]
+
+
+def test_who_was_admitted_before_does_not_overtake_a_new_line(narrow: Desk) -> None:
+    """A job whose stuck run frees the place at that instant stands behind the one that joined the line before it."""
+    narrow.add(name="a", timeout=None)
+    narrow.add(name="b", timeout=timedelta(milliseconds=57_999))
+    narrow.go(MINUTE)
+    narrow.win()
+    narrow.end(Succeeded(), MINUTE + 1)
+    narrow.win()
+    assert narrow.claimed() == [("a", MINUTE), ("b", MINUTE)], "b came out of the line"
+    narrow.go(2 * MINUTE)  # b's run is given up now, and both are due
+    assert narrow.claimed() == [("a", 2 * MINUTE)]

@@ -18,29 +18,37 @@ if TYPE_CHECKING:
     from loopcron._combined import AnyOf as AnyOf, any_of as any_of
     from loopcron._engine import Trigger as Trigger
     from loopcron._errors import (
-        ConfigError as ConfigError, DuplicateJobError as DuplicateJobError, LifecycleError as LifecycleError,
-        LoopcronError as LoopcronError, ScheduleError as ScheduleError, SchedulerClosedError as SchedulerClosedError,
-        TransportError as TransportError, UnknownJobError as UnknownJobError
+        ConfigError as ConfigError, DuplicateJobError as DuplicateJobError, FencedError as FencedError, LedgerError as
+        LedgerError, LifecycleError as LifecycleError, LoopcronError as LoopcronError, RefusalReason as RefusalReason,
+        ScheduleError as ScheduleError, SchedulerClosedError as SchedulerClosedError, SlotRefusedError as
+        SlotRefusedError, TransportError as TransportError, UnknownJobError as UnknownJobError
     )
     from loopcron._events import (
-        Abandon as Abandon, Action as Action, Answer as Answer, AttemptFailed as AttemptFailed, Cancel as Cancel,
-        Claim as Claim, ClockStepped as ClockStepped, Event as Event, Finish as Finish, InternalFault as
-        InternalFault, JobEnded as JobEnded, JobParked as JobParked, JobPaused as JobPaused, JobResumed as JobResumed,
-        JobUnparked as JobUnparked, LedgerFailed as LedgerFailed, Lost as Lost, More as More, ObserverFailed as
-        ObserverFailed, Register as Register, RunStarted as RunStarted, RunStuck as RunStuck, RunUnstuck as
-        RunUnstuck, SchedulerDisabled as SchedulerDisabled, SchedulerStarted as SchedulerStarted, SchedulerStopped as
-        SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled, Start as Start, Won as Won
+        Abandon as Abandon, Action as Action, AttemptFailed as AttemptFailed, Cancel as Cancel, ClockDiffers as
+        ClockDiffers, ClockStepped as ClockStepped, Event as Event, InternalFault as InternalFault, JobEnded as
+        JobEnded, JobParked as JobParked, JobPaused as JobPaused, JobResumed as JobResumed, JobUnparked as JobUnparked,
+        LedgerFailed as LedgerFailed, LedgerNotShared as LedgerNotShared, LedgerRecovered as LedgerRecovered, More as
+        More, ObserverFailed as ObserverFailed, RunAbandoned as RunAbandoned, RunStarted as RunStarted, RunStuck as
+        RunStuck, RunUnstuck as RunUnstuck, ScheduleDiffers as ScheduleDiffers, SchedulerDisabled as SchedulerDisabled,
+        SchedulerStarted as SchedulerStarted, SchedulerStopped as SchedulerStopped, SchedulerStopping as
+        SchedulerStopping, Settled as Settled, Start as Start
     )
     from loopcron._every import At as At, Every as Every, at as at, every as every
+    from loopcron._guard import SlotGuard as SlotGuard, SlotPass as SlotPass
     from loopcron._http import Request as Request, Response as Response, bearer as bearer, env_token as env_token
     from loopcron._jobs import FunctionJob as FunctionJob, HttpJob as HttpJob
+    from loopcron._ledger import (
+        Answer as Answer, Claim as Claim, Finish as Finish, Held as Held, Lost as Lost, Pause as Pause, Paused as
+        Paused, Register as Register, Renew as Renew, Row as Row, TooEarly as TooEarly, Unavailable as Unavailable, Won
+        as Won
+    )
     from loopcron._listener import ListenerWatch as ListenerWatch
     from loopcron._local import Cron as Cron, cron as cron
     from loopcron._loopback import LoopbackTransport as LoopbackTransport
     from loopcron._observe import LoggingObserver as LoggingObserver
     from loopcron._outcomes import (
-        Busy as Busy, Failed as Failed, Interrupted as Interrupted, Missed as Missed, Outcome as Outcome, Run as Run,
-        Skipped as Skipped, Succeeded as Succeeded, Taken as Taken, TimedOut as TimedOut
+        Busy as Busy, Failed as Failed, Interrupted as Interrupted, LeaseLost as LeaseLost, Missed as Missed, Outcome as
+        Outcome, Run as Run, Skipped as Skipped, Succeeded as Succeeded, Taken as Taken, TimedOut as TimedOut
     )
     from loopcron._policies import Policy as Policy, Retry as Retry
     from loopcron._protocols import (
@@ -54,6 +62,9 @@ if TYPE_CHECKING:
     )
     from loopcron._tables import CatchUp as CatchUp, Overlap as Overlap
     from loopcron.ledgers.memory import MemoryLedger as MemoryLedger
+    from loopcron.ledgers.postgres import PostgresLedger as PostgresLedger
+    from loopcron.ledgers.redis import RedisLedger as RedisLedger
+    from loopcron.ledgers.sqlite import SqliteLedger as SqliteLedger
 else:
     from loopcron._lazy import on_use
 
@@ -62,23 +73,25 @@ else:
         "_combined": "AnyOf any_of",
         "_engine": "Trigger",
         "_errors": (
-            "ConfigError DuplicateJobError LifecycleError LoopcronError ScheduleError SchedulerClosedError "
-            "TransportError UnknownJobError"
+            "ConfigError DuplicateJobError FencedError LedgerError LifecycleError LoopcronError RefusalReason "
+            "ScheduleError SchedulerClosedError SlotRefusedError TransportError UnknownJobError"
         ),
         "_events": (
-            "Abandon Action Answer AttemptFailed Cancel Claim ClockStepped Event Finish InternalFault JobEnded "
-            "JobParked JobPaused JobResumed JobUnparked LedgerFailed Lost More ObserverFailed Register RunStarted "
-            "RunStuck RunUnstuck SchedulerDisabled SchedulerStarted SchedulerStopped SchedulerStopping Settled "
-            "Start Won"
+            "Abandon Action AttemptFailed Cancel ClockDiffers ClockStepped Event InternalFault JobEnded JobParked "
+            "JobPaused JobResumed JobUnparked LedgerFailed LedgerNotShared LedgerRecovered More ObserverFailed "
+            "RunAbandoned RunStarted RunStuck RunUnstuck ScheduleDiffers SchedulerDisabled SchedulerStarted "
+            "SchedulerStopped SchedulerStopping Settled Start"
         ),
         "_every": "At Every at every",
+        "_guard": "SlotGuard SlotPass",
         "_http": "Request Response bearer env_token",
         "_jobs": "FunctionJob HttpJob",
+        "_ledger": "Answer Claim Finish Held Lost Pause Paused Register Renew Row TooEarly Unavailable Won",
         "_listener": "ListenerWatch",
         "_local": "Cron cron",
         "_loopback": "LoopbackTransport",
         "_observe": "LoggingObserver",
-        "_outcomes": "Busy Failed Interrupted Missed Outcome Run Skipped Succeeded Taken TimedOut",
+        "_outcomes": "Busy Failed Interrupted LeaseLost Missed Outcome Run Skipped Succeeded Taken TimedOut",
         "_policies": "Policy Retry",
         "_protocols": "Clock Job Ledger Observer Service Transport",
         "_scheduler": "Scheduler",
@@ -86,20 +99,26 @@ else:
         "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
         "_tables": "CatchUp Overlap",
         "ledgers.memory": "MemoryLedger",
+        "ledgers.postgres": "PostgresLedger",
+        "ledgers.redis": "RedisLedger",
+        "ledgers.sqlite": "SqliteLedger",
     }
     __getattr__, __dir__ = on_use(__name__, _HOMES)
 
 __all__ = (
     "Abandon", "Action", "Answer", "AnyOf", "At", "AttemptFailed", "Between", "Busy", "Cancel", "CatchUp", "Claim",
-    "Clock", "ClockStepped", "ConfigError", "Cron", "DuplicateJobError", "Event", "Every", "Failed", "Finish",
-    "FunctionJob", "Health", "HttpJob", "InternalFault", "Interrupted", "Job", "JobEnded", "JobHealth", "JobParked",
-    "JobPaused", "JobResumed", "JobSnapshot", "JobState", "JobUnparked", "Ledger", "LedgerFailed", "LifecycleError",
+    "Clock", "ClockDiffers", "ClockStepped", "ConfigError", "Cron", "DuplicateJobError", "Event", "Every", "Failed",
+    "FencedError", "Finish", "FunctionJob", "Health", "Held", "HttpJob", "InternalFault", "Interrupted", "Job",
+    "JobEnded", "JobHealth", "JobParked", "JobPaused", "JobResumed", "JobSnapshot", "JobState", "JobUnparked",
+    "LeaseLost", "Ledger", "LedgerError", "LedgerFailed", "LedgerNotShared", "LedgerRecovered", "LifecycleError",
     "ListenerWatch", "LoggingObserver", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More",
-    "Observer", "ObserverFailed", "Outcome", "Overlap", "Policy", "Register", "Request", "Response", "Retry", "Run",
-    "RunSnapshot", "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleError", "Scheduler",
+    "Observer", "ObserverFailed", "Outcome", "Overlap", "Pause", "Paused", "Policy", "PostgresLedger", "RedisLedger",
+    "RefusalReason", "Register", "Renew", "Request", "Response", "Retry", "Row", "Run", "RunAbandoned", "RunSnapshot",
+    "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleDiffers", "ScheduleError", "Scheduler",
     "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerStopped", "SchedulerStopping", "Service",
-    "Settled", "Skipped", "Snapshot", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut", "Transport",
-    "TransportError", "Trigger", "UnknownJobError", "Won", "any_of", "at", "bearer", "cron", "env_token", "every",
+    "Settled", "Skipped", "SlotGuard", "SlotPass", "SlotRefusedError", "Snapshot", "SqliteLedger", "Start", "Succeeded",
+    "SystemClock", "Taken", "TimedOut", "TooEarly", "Transport", "TransportError", "Trigger", "Unavailable",
+    "UnknownJobError", "Won", "any_of", "at", "bearer", "cron", "env_token", "every",
 )
 # fmt: on
 # isort: on

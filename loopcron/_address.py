@@ -70,6 +70,14 @@ def listening_descriptors() -> dict[int, Address] | None:
     return {int(name): address for name in names if (address := _listening_on(int(name))) is not None}
 
 
+def inode(descriptor: int) -> int:
+    """Return what tells the descriptor's file or socket from every other one; 0 once it is closed."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
+
+
 def _as_ipv4(address: Address) -> Address:
     return Address("127.0.0.1", address.port)
 

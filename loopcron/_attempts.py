@@ -11,11 +11,61 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from loopcron._events import CancelledBy, Start, record
-from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, Skipped, TimedOut
-from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms
+from loopcron._outcomes import Failed, Interrupted, LeaseLost, Outcome, Reason, Skipped, TimedOut
+from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms, trusted_ms
 
 STUCK_MS: Final = 2_000
 """How long a run may take to end once it is cancelled; then it is stuck and no longer waited for."""
+
+
+@final
+@dataclass(slots=True)
+class Lease:
+    """What keeps other workers from running the job, as far as this one may rely on it. Instants are in ms."""
+
+    length: Final[int]
+    begun: int
+    """When it was asked for, with success: it cannot have begun earlier."""
+    asked: int | None = None
+    """Since when the ledger owes an answer to its renewal; None: it does not."""
+    retry_at: int | None = None
+    """When the ledger is asked again, after it could not be asked."""
+
+    def renewed(self) -> None:
+        """Take note that it was renewed."""
+        assert self.asked is not None  # what is answered was asked
+        self.begun, self.asked, self.retry_at = self.asked, None, None
+
+    def retry(self, now: int) -> None:
+        """Take note that the ledger could not be asked."""
+        self.asked, self.retry_at = None, now + self.length // 12
+
+    @property
+    def renew_at(self) -> int:
+        """When it is to be renewed, or asked for again."""
+        return self.begun + self.length // 3 if self.retry_at is None else self.retry_at
+
+    @property
+    def trusted(self) -> int:
+        """Until when it is relied on: a margin before its end, for clocks that differ and for a request on its way."""
+        return self.begun + trusted_ms(self.length)
+
+    def wakeup(self) -> int:
+        """Return when it needs a look."""
+        return self.trusted if self.asked is not None else min(self.renew_at, self.trusted)
+
+    def shift(self, by: int) -> None:
+        """
+        Move with the wall clock where that goes back, and never forward.
+
+        Forward it may have been a suspend, which the monotonic clock does not count and the store does.
+        """
+        back = min(by, 0)
+        self.begun += back
+        if self.asked is not None:
+            self.asked += back
+        if self.retry_at is not None:
+            self.retry_at += back
 
 
 @final
@@ -32,6 +82,8 @@ class LiveRun:
     started: int
     deadline: int | None
     retry_until: int
+    lease: Lease | None = None
+    """None: there is none, or none that is relied on any more."""
     attempt: int = 1
     retry_at: int | None = None
     failure: Outcome | None = None
@@ -50,6 +102,13 @@ class LiveRun:
 
     def wakeup(self) -> int | None:
         """Return when this run needs a look; None if only its end matters."""
+        if self.lease is None:
+            return self.next_step()
+        at, wakeup = self.next_step(), self.lease.wakeup()
+        return wakeup if at is None else min(at, wakeup)
+
+    def next_step(self) -> int | None:
+        """Return when something but its lease needs a look."""
         if self.cancelled_by is not None:
             return self.cancelled_at + STUCK_MS
         return self.deadline if self.retry_at is None else self.retry_at
@@ -63,6 +122,8 @@ class LiveRun:
             self.deadline += by
         if self.retry_at is not None:
             self.retry_at += by
+        if self.lease is not None:
+            self.lease.shift(by)
 
     def retry_delay(self, outcome: Outcome, retry: Retry | None, now: int, *, early: bool) -> int | None:
         """
@@ -99,6 +160,8 @@ class LiveRun:
         if outcome is None:
             if self.cancelled_by == "timeout":
                 return TimedOut((now - self.started) / 1000)
+            if self.cancelled_by == "lease":
+                return LeaseLost()
             if self.cancelled_by is not None or stopping:  # a server that is told twice to stop cancels all tasks
                 return Interrupted(self.cancelled_by or "shutdown")
             return Failed("job", "cancelled inside")

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from loopcron import LoopcronError, Scheduler
+from loopcron._cli_ledger import add_ledger
 from loopcron._cli_next import add_next
 from loopcron._cli_parts import Parser, find_scheduler
 from loopcron._cli_simulate import add_simulate
@@ -80,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     return _serve(find_scheduler(options.scheduler))
 
 
-_COMMANDS: Final = (_add_dispatch, add_next, _add_run, add_simulate)
+_COMMANDS: Final = (_add_dispatch, add_ledger, add_next, _add_run, add_simulate)
 
 
 def _serve(scheduler: Scheduler) -> int:

@@ -7,116 +7,174 @@ in one call; what a call raises means that the store could not be asked.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
-from loopcron._events import Answered, Claim, Fact, Finish, LedgerFailed, Lost, Register, Registered, Won
+from loopcron._events import Answered, Fact, LedgerFailed, LedgerRecovered, Registered, Renewed
+from loopcron._ledger import ANSWERS, Claim, Finish, Pause, Register, Renew, Row, Unavailable
 from loopcron._outcomes import error_text
 from loopcron._spawn import is_stray
 
 if TYPE_CHECKING:
+    from loopcron._ledger import Answer
     from loopcron._protocols import Ledger
 
 BATCH: Final = 500
 """How many jobs one call takes; PostgreSQL plans a longer statement badly, and Redis answers nobody else meanwhile."""
+REPEAT_SECONDS: Final = 60.0
+"""How often a store that is down is told of: it is asked far more often."""
 
-_Item = TypeVar("_Item")
+Asked = Register | Claim | Renew | Finish | Pause
+
+_Item = TypeVar("_Item", bound=Asked)
 _Answer = TypeVar("_Answer")
 
 
 @final
 class Courier:
     """
-    The queue in front of a ledger.
+    The queues in front of a ledger.
 
     Args:
         ledger: Whom to ask.
         tell: Takes the answers, as facts for the timetable.
-        report: Takes the event of a failed call.
+        report: Takes the events of calls that fail, and that no longer do.
+        monotonic: The scheduler's clock, in seconds.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         tell: Callable[[Fact], object],
-        report: Callable[[LedgerFailed], object],
+        report: Callable[[LedgerFailed | LedgerRecovered], object],
+        monotonic: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._tell = tell
-        self._report = report
-        self._registers: list[Register] = []
-        self._claims: list[Claim] = []
-        self._finishes: list[Finish] = []
+        self._trouble = _Trouble(report, monotonic)
+        self._renewals: _Queue[Renew] = _Queue()
+        self._registers: _Queue[Register] = _Queue()
+        self._claims: _Queue[Claim] = _Queue()
+        self._finishes: _Queue[Finish] = _Queue()
+        self._pauses: _Queue[Pause] = _Queue()
+        self._queues: dict[type, _Queue[Any]] = {
+            Renew: self._renewals,
+            Register: self._registers,
+            Pause: self._pauses,
+            Claim: self._claims,
+            Finish: self._finishes,
+        }
         self._under_way: list[Claim] = []
         self._asking = False
 
-    def take(self, action: Register | Claim | Finish) -> None:
+    def take(self, action: Asked) -> None:
         """Queue *action*."""
-        if isinstance(action, Claim):
-            self._claims.append(action)
-        elif isinstance(action, Finish):
-            self._finishes.append(action)
-        else:
-            self._registers.append(action)
+        self._queues[type(action)].new.append(action)
 
     @property
     def waiting(self) -> bool:
-        """Whether something is queued."""
-        return bool(self._claims or self._finishes or self._registers)
+        """Whether something is queued that was not tried yet."""
+        return any(queue.new for queue in self._queues.values())
 
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or under way."""
         return not (self._asking or self.waiting)
 
+    def retry(self) -> None:
+        """Queue what could not be written once more, because nothing may come that it could go along with."""
+        self._pauses.retry()
+        self._finishes.retry()
+
     def give_up(self) -> list[Claim]:
         """Wait for no answer any more, and return the claims that have none."""
-        unanswered = self._under_way + self._claims
-        self._under_way, self._claims = [], []
+        unanswered = list(dict.fromkeys(self._under_way + self._claims.new))  # one that was cut is in both
+        self._under_way, self._claims.new = [], []
         return unanswered
 
     async def deliver(self) -> None:
         """
-        Ask the ledger until nothing is queued. Registrations go first, then claims, for which
-        runs wait.
+        Ask the ledger until nothing is queued.
+
+        Renewals go first, because runs end without them; then registrations, pauses, which claims must not overtake,
+        and claims, for which runs wait. Outcomes come last, but before a claim of the same job, which would find its
+        lease; those and pauses that could not be written go along the next time.
 
         Cancellation:
             What is under way is queued again: asking twice gets the same answer.
         """
         self._asking = True
+        self._finishes.is_owed, self._pauses.is_owed = bool(self._finishes.kept), bool(self._pauses.kept)
         try:
             while self.waiting:
-                if self._registers:
+                if self._renewals.new:
+                    await self._renew()
+                elif self._registers.new:
                     await self._register()
-                elif self._claims:
+                elif self._pauses.new or self._pauses.is_owed:
+                    await self._pause()
+                elif self._finishes.is_owed or self._holds_itself():
+                    await self._finish()
+                elif self._claims.new:
                     await self._claim()
                 else:
                     await self._finish()
         finally:
             self._asking = False
 
+    def _holds_itself(self) -> bool:
+        """Return whether a lease of ours that is to be given back would keep us from a claim of the next call."""
+        claimed = {claim.job for claim in self._claims.new[:BATCH]}
+        return any(finish.job in claimed for finish in self._finishes.new)
+
+    async def _renew(self) -> None:
+        with self._renewals.batch() as renewals:
+            answers = await self._ask("renew", self._ledger.renew, renewals, (bool,))
+        self._tell(Renewed(renewals, answers))
+
     async def _register(self) -> None:
-        registers = _first(self._registers)
-        with _kept(registers, self._registers):
-            marks = await self._ask("register", self._ledger.register, registers, (int,))
-        self._tell(Registered([register.job for register in registers], marks))
+        with self._registers.batch() as registers:
+            answers = await self._ask("register", self._ledger.register, registers, (Row, Unavailable))
+        self._meet("register", answers or ())
+        told: Sequence[object] = [None] * len(registers) if answers is None else answers
+        rows = [answer if isinstance(answer, Row) else None for answer in told]
+        self._tell(Registered([register.job for register in registers], rows))
+
+    async def _pause(self) -> None:
+        with self._pauses.batch() as pauses:
+            newest = list({pause.job: pause for pause in pauses}.values())
+            if not await self._write("pause", self._ledger.pause, newest):
+                self._pauses.keep(newest)
+
+    def _refuse(self, jobs: set[str]) -> None:
+        """Ask for no slot of a job whose pause is not written yet: the answer would be one to another question."""
+        refused = [claim for claim in self._claims.new if claim.job in jobs]
+        self._claims.new = [claim for claim in self._claims.new if claim.job not in jobs]
+        self._tell(Answered(refused, [Unavailable("its pause could not be written")] * len(refused)))
 
     async def _claim(self) -> None:
-        claims = self._under_way = _first(self._claims)
-        with _kept(claims, self._claims):
-            answers = await self._ask("claim", self._ledger.claim, claims, (Won, Lost))
+        if self._pauses.kept:
+            self._refuse({pause.job for pause in self._pauses.kept})
+            if not self._claims.new:
+                return
+        with self._claims.batch() as claims:
+            self._under_way = claims
+            answers: Sequence[Answer] | None = await self._ask("claim", self._ledger.claim, claims, ANSWERS)
         if self._under_way is claims:  # else they were given up
             self._under_way = []
-            self._tell(Answered(claims, answers))
+            self._meet("claim", answers or ())
+            self._tell(Answered(claims, answers or [Unavailable("")] * len(claims)))
+
+    def _meet(self, call: str, answers: Iterable[object]) -> None:
+        """Take note of what could not be asked alone."""
+        for error in dict.fromkeys(answer.error for answer in answers if isinstance(answer, Unavailable)):
+            self._trouble.met(call, error)
 
     async def _finish(self) -> None:
-        finishes = _first(self._finishes)
-        with _kept(finishes, self._finishes):
-            try:
-                await self._ledger.finish(finishes)
-            except BaseException as error:  # noqa: BLE001 - see there
-                self._failed("finish", error)
+        with self._finishes.batch() as finishes:
+            if not await self._write("finish", self._ledger.finish, finishes):
+                self._finishes.keep(finishes)
 
     async def _ask(
         self,
@@ -131,28 +189,95 @@ class Courier:
             self._failed(call, error)
             return None
         if len(answers) != len(items) or not all(isinstance(answer, kinds) for answer in answers):
-            self._report(LedgerFailed(call, f"{len(items)} answers of {kinds[0].__name__} were due, got others"))
+            self._trouble.met(call, f"{len(items)} answers of {kinds[0].__name__} were due, got others")
             return None
+        if not any(isinstance(answer, Unavailable) for answer in answers):
+            self._trouble.over(call)
         return answers
+
+    async def _write(
+        self, call: str, method: Callable[[Sequence[_Item]], Awaitable[object]], items: Sequence[_Item]
+    ) -> bool:
+        try:
+            await method(items)
+        except BaseException as error:  # noqa: BLE001 - see there
+            self._failed(call, error)
+            return False
+        self._trouble.over(call)
+        return True
 
     def _failed(self, call: str, error: BaseException) -> None:
         """Report what a call raised, a fence of design section 6; a cancellation of ours is let through."""
         if not (isinstance(error, Exception) or is_stray(error)):
             raise error
-        self._report(LedgerFailed(call, error_text(error)))
+        self._trouble.met(call, error_text(error))
 
 
-@contextmanager
-def _kept(batch: list[_Item], queue: list[_Item]) -> Iterator[None]:
-    """Put *batch* back in front of its *queue* if the call is cut."""
-    try:
-        yield
-    except BaseException:
-        queue[:0] = batch
-        raise
+@final
+class _Queue(Generic[_Item]):
+    """What is to be asked, and what could not be written and goes along the next time."""
+
+    def __init__(self) -> None:
+        self.new: list[_Item] = []
+        self.kept: list[_Item] = []
+        self.is_owed = False
+        """Whether what is kept has not been tried again since something else is asked."""
+        self._behind = 0
+        """How many of the new ones waited when a batch was taken that had no room for them."""
+
+    @contextmanager
+    def batch(self) -> Iterator[list[_Item]]:
+        """Take what goes in one call, the kept ones first; put it back if the call is cut."""
+        self.new[:0] = self.kept
+        batch = self.new[:BATCH]
+        del self.new[:BATCH]  # in place, for a copy of the rest touches each action of a long queue once per batch
+        self.kept, self.is_owed, self._behind = [], False, len(self.new)
+        try:
+            yield batch
+        except BaseException:
+            self.new[:0] = batch
+            raise
+
+    def keep(self, failed: list[_Item]) -> None:
+        """
+        Let what could not be written go along the next time, and what stands behind it too.
+
+        The newest of each job only, which is what the row could show: a store may be down for days.
+        """
+        behind, self.new = self.new[: self._behind], self.new[self._behind :]
+        self.kept = list({item.job: item for item in failed + behind}.values())
+
+    def retry(self) -> None:
+        """Let what is kept be new."""
+        self.new, self.kept = self.kept + self.new, []
 
 
-def _first(queue: list[_Item]) -> list[_Item]:
-    batch = queue[:BATCH]
-    del queue[:BATCH]
-    return batch
+@final
+class _Trouble:
+    """Tells of a store that cannot be asked: once, when the reason changes, and then every minute."""
+
+    def __init__(
+        self, report: Callable[[LedgerFailed | LedgerRecovered], object], monotonic: Callable[[], float]
+    ) -> None:
+        self._report = report
+        self._monotonic = monotonic
+        self._failures: dict[str, int] = {}
+        self._told: dict[tuple[str, str], float] = {}
+
+    def met(self, call: str, error: str) -> None:
+        """Take note of a call that failed."""
+        self._failures[call] = self._failures.get(call, 0) + 1
+        now = self._monotonic()
+        last = self._told.get((call, error))
+        if last is None or now - last >= REPEAT_SECONDS:
+            if len(self._told) >= BATCH:  # an error that says something else each time is told each time
+                self._told.clear()
+            self._told[call, error] = now
+            self._report(LedgerFailed(call, error))
+
+    def over(self, call: str) -> None:
+        """Take note of a call that was answered."""
+        failures = self._failures.pop(call, 0)
+        if failures:
+            self._report(LedgerRecovered(call, failures))
+            self._told = {told: at for told, at in self._told.items() if told[0] != call}

@@ -8,17 +8,19 @@ to the observers, so that it cannot be silent. Made on the event loop it lives o
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import anyio
 
 from loopcron import _events as e
-from loopcron._courier import Courier
+from loopcron._courier import Asked, Courier
 from loopcron._hands import SLICE_SECONDS, Hands
-from loopcron._outcomes import Failed, Outcome, error_text
+from loopcron._ledger import Claim, Finish, Pause, Register, Renew, Unavailable
+from loopcron._outcomes import Failed, Outcome, error_text, printable
 from loopcron._runs import Runs
-from loopcron._spawn import Handle, make_spawner
+from loopcron._spawn import Handle, is_stray, make_spawner
 from loopcron._status import JobRecord
 from loopcron._tasks import Tasks
 from loopcron._timetable import Timetable
@@ -26,6 +28,7 @@ from loopcron._timetable import Timetable
 if TYPE_CHECKING:
     from loopcron._observe import Observers
     from loopcron._protocols import Clock, Job, Ledger, Service, Transport
+    from loopcron._workers import WorkerWatch
 
 WATCH_MS: Final = 1_000
 """How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
@@ -70,8 +73,10 @@ class Engine:
         records: Where outcomes are kept; they outlive the engine.
         startup_delay: In ms.
         max_running: See `Timetable`.
+        fires: Likewise.
         stop_conditions: Asked before each claim, after each failed request, and every second while something runs;
             one that is true: stop, the server drains.
+        workers: Sees whether other workers run every slot too; None: no matter, they share the ledger.
     """
 
     def __init__(
@@ -84,26 +89,36 @@ class Engine:
         records: dict[str, JobRecord],
         startup_delay: int,
         max_running: int | None,
+        fires: bool,
         drain: int,
         stop_conditions: Sequence[Callable[[], bool]],
+        workers: WorkerWatch | None,
     ) -> None:
         self._clock = clock
         self._observers = observers
         self._records = records
         self._drain = drain
         self._stop_conditions = stop_conditions
+        self._workers = workers
         self._hands = Hands(clock)
         self.ticked = self._hands.monotonic
         """When the loop last turned, on the monotonic clock, in seconds."""
         self._looked = self._hands.wall
         self.timetable = Timetable(
-            self._looked, startup_delay=startup_delay, max_running=max_running, worker=os.urandom(8).hex()
+            self._looked,
+            startup_delay=startup_delay,
+            max_running=max_running,
+            worker=_worker(),
+            shared=ledger.is_shared,
+            fires=fires,
         )
         self.ledger: Final = ledger
-        self.courier = Courier(ledger, self.tell, observers.notify)
+        self.courier = Courier(ledger, self.tell, observers.notify, lambda: self._hands.monotonic)
         self._jobs: dict[str, Job] = {}
         spawner = make_spawner()
-        self.runs = Runs(self, jobs=self._jobs, spawner=spawner, clock=clock, transport=transport)
+        self.runs = Runs(
+            self, jobs=self._jobs, spawner=spawner, clock=clock, transport=transport, leased=ledger.is_shared
+        )
         self.tasks = Tasks(spawner, observers, self.fault)
         self._triggers: dict[str, Trigger] = {}
         self._turning = False
@@ -125,8 +140,8 @@ class Engine:
 
     # --- what the scheduler asks for
 
-    def add(self, job: Job, *, paused: bool) -> None:
-        """Put *job* into the timetable."""
+    def add(self, job: Job, *, paused: bool | None) -> None:
+        """Put *job* into the timetable; *paused* is what somebody wants of it, None: nothing."""
         self._jobs[job.name] = job
         self.tell(e.Added(job.name, job.schedule, job.policy, paused))
 
@@ -200,7 +215,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - one action that fails must not take the others along
             self.fault(type(action).__name__, error)
 
-    def _ask(self, action: e.Register | e.Claim | e.Finish) -> None:
+    def _ask(self, action: Asked) -> None:
         self.courier.take(action)
         self._errand.set()
 
@@ -320,6 +335,8 @@ class Engine:
                 cut = error
                 self.stop(0)
         await self.tasks.end()
+        with anyio.move_on_after(LEDGER_SECONDS, shield=True):
+            await self._close_ledger()
         if cut is not None:
             raise cut
 
@@ -346,6 +363,7 @@ class Engine:
             self._poked = False
             self.turn()
             self.ticked = self._hands.monotonic
+            self._look_for_workers()
             if self.interrupt is not None:
                 self._let_out()
             if self.stopping and self.timetable.is_over:
@@ -362,6 +380,13 @@ class Engine:
         self._observers.notify(e.SchedulerStopped())
         self.stopped.set()
         self.parking_changed()
+
+    def _look_for_workers(self) -> None:
+        if self._workers is None or self.stopping:
+            return
+        reason = self._workers(self._hands.monotonic)
+        if reason is not None:
+            self._observers.notify(e.LedgerNotShared(reason))
 
     def _let_out(self) -> None:
         """Stop without a drain, because a job raised ``KeyboardInterrupt``; whoever entered us raises it on."""
@@ -387,14 +412,24 @@ class Engine:
         await anyio.lowlevel.checkpoint()  # or a clock whose sleep returns at once would stop the whole event loop
 
     async def _settle_claims(self) -> None:
-        """Give the ledger a last while for what is under way; what it then has not answered is no claim."""
+        """Give the ledger a last while for what is under way or kept; what it then has not answered is no claim."""
+        self.courier.retry()
+        self._errand.set()
         with anyio.move_on_after(LEDGER_SECONDS):
             while not self.courier.idle:
                 self._delivered = anyio.Event()
                 await self._delivered.wait()
         unanswered = self.courier.give_up()
         if unanswered:
-            self.tell(e.Answered(unanswered, None))
+            self.tell(e.Answered(unanswered, [Unavailable("")] * len(unanswered)))
+
+    async def _close_ledger(self) -> None:
+        try:
+            await self.ledger.close()
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_stray(error)):
+                raise
+            self._observers.notify(e.LedgerFailed("close", error_text(error)))
 
     def _wake_for_next(self) -> None:
         """Cut the nap if something became due earlier than it was taken for."""
@@ -460,11 +495,19 @@ class Engine:
 
     _PERFORMERS: ClassVar[dict[type, Callable[[Engine, Any], None]]] = {
         e.Start: _start,
-        e.Claim: _ask,
-        e.Register: _ask,
-        e.Finish: _ask,
+        Claim: _ask,
+        Register: _ask,
+        Renew: _ask,
+        Finish: _ask,
+        Pause: _ask,
         e.Cancel: _cancel,
         e.Abandon: _abandon,
         e.More: _more,
     }
     """What is done for each action; any other one is an event, and reported."""
+
+
+def _worker() -> str:
+    """Return what names this life in every ledger: whose it is, for people, and something that nobody else has."""
+    host = printable(socket.gethostname())[:40]
+    return f"{host}:{os.getpid()}:{os.urandom(8).hex()}"

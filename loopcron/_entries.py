@@ -11,7 +11,8 @@ from typing import Final, NamedTuple, final
 
 from loopcron._attempts import LiveRun
 from loopcron._instants import HOUR_MS
-from loopcron._outcomes import Reason
+from loopcron._ledger import Row
+from loopcron._outcomes import Outcome, Reason, Skipped
 from loopcron._policies import Policy
 from loopcron._schedules import MsSchedule, Schedule
 from loopcron._tables import Occupancy, Overlap
@@ -27,6 +28,34 @@ class Candidate:
     period: int
     key: str | None
     """Of a manual run."""
+    claim_id: str = ""
+    first_asked: int | None = None
+    """When the ledger was asked first; None: it was not yet."""
+    asked: int = 0
+    """When the ledger was asked last, on a clock that goes forward with either hand but back with each: a lease that
+    begins then is trusted no longer than it lasts."""
+    ask_at: int | None = None
+    """When the ledger is asked, or asked again; None: its answer is awaited."""
+    failures: int = 0
+    is_early: bool = False
+    """Whether it waits for the store's clock, so that it is not owed yet."""
+    was_held: bool = False
+    undecided: Outcome | None = None
+    """What becomes of the slot if the ledger is not asked again; None: as things are."""
+    skips: bool = False
+    """Whether it is asked for only so that nobody runs it; see `Scheduler.skip_next`."""
+    probes: Probe | None = None
+    """Of a paused job: it is asked whether another worker has ended the pause."""
+
+
+class Probe(NamedTuple):
+    """What is to be said of a paused job's slots once its pause proves to be over."""
+
+    passed: Skipped | None
+    """All before the slot that is asked for; None: there are none."""
+    following: int | None
+    """The slot after it."""
+    due: int
 
 
 class JobFacts(NamedTuple):
@@ -53,6 +82,8 @@ class JobFacts(NamedTuple):
     """The newest slot that was handed out or passed; None: none yet."""
     watermark: int | None
     """See `Entry.watermark`."""
+    row: Row | None
+    """See `Entry.row`."""
 
 
 @final
@@ -82,6 +113,10 @@ class Entry:
     """The newest slot that was handed out or passed, or the correction after which slots count; None: none yet."""
     watermark: int | None = None
     """What the ledger said of its row when it registered or refused; None: it stands where we put it."""
+    row: Row | None = None
+    """The row as the ledger showed it last, where other workers write into it too."""
+    probe: int | None = None
+    """While it is paused: when the ledger is asked next whether it still is, by its newest slot; None: it is not."""
     corrected: int | None = None
     """The corrected now, until the ledger was asked to register the job again and has answered."""
     asked_before: bool = False
@@ -98,6 +133,10 @@ class Entry:
     """Whether its slot was due, found no place below the limit of all jobs, and was not judged since."""
     runs: dict[int, LiveRun] | None = None
     """Made on the first run: an idle job carries no dict."""
+    pause_asked: bool | None = None
+    """What somebody wants of the pause, until the job is registered and the ledger can be told."""
+    abandoned: int | None = None
+    """The newest slot that was told to be abandoned by another worker."""
     stuck: int = 0
     failures: int = 0
     faults: int = 0
@@ -115,9 +154,11 @@ class Entry:
         """What of the job is alive, in the words the overlap table is indexed by."""
         if self.waiting is not None:
             return Occupancy.FULL
-        if not self.runs and self.claiming is None:
+        # What waits for a store that is down is not alive: a manual run must not wait for the store too.
+        is_claiming = self.claiming is not None and not (self.claiming.failures and self.claiming.ask_at is not None)
+        if not self.runs and not is_claiming:
             return Occupancy.FREE
-        alive = len(self.runs or ()) + (self.claiming is not None)
+        alive = len(self.runs or ()) + is_claiming
         full = self.policy.overlap is Overlap.ALLOW and alive >= self.policy.places
         return Occupancy.FULL if full else Occupancy.BUSY
 
@@ -151,15 +192,18 @@ class Entry:
             runs=runs,
             used=self.used,
             watermark=self.watermark,
+            row=self.row,
         )
 
     def _oldest(self) -> int | None:
         slots = [run for run in (self.runs or {}).values() if run.key is None]
         owed = [run.started if run.reason == "catch_up" else run.slot for run in slots]
-        if self.claiming is not None and self.claiming.reason != "catch_up":
-            owed.append(self.claiming.slot)
-        # A job that catches up is late by nature, and the line is as long as the other jobs' runs make it.
-        waits = self.is_limited or (self.is_catching_up and (self.runs or self.claiming))
+        run = self.claiming
+        if run is not None and not (run.is_early or run.reason == "catch_up" or run.probes is not None):
+            owed.append(run.slot)
+        # A job that catches up is late by nature, the line is as long as the other jobs' runs make it, and what the
+        # store's clock holds up no restart hastens.
+        waits = self.is_limited or (self.is_catching_up and (self.runs or run)) or (run is not None and run.is_early)
         if self.slot is not None and not waits:
             owed.append(self.slot)
         return min(owed, default=None)

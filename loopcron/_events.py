@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from loopcron._instants import HOUR_MS, from_ms
+from loopcron._ledger import Answer, Claim, Finish, Pause, Register, Renew, Row
 from loopcron._outcomes import Outcome, Reason
 from loopcron._policies import Policy
 from loopcron._schedules import Schedule
@@ -27,56 +28,6 @@ For the records that every slot needs, in the timetable and in a simulation: a t
 no field, so all others go without.
 """
 
-# --- the ledger's part: what it is asked, and its answers
-
-
-class Register(NamedTuple):
-    """Action: make the job's row if there is none; after a correction of the clock, lower it."""
-
-    job: str
-    slot: int
-    """When it was asked for; it orders the action and means nothing to the ledger."""
-    watermark: int | None
-    """A new row's watermark; None: the store's own now."""
-    corrected: bool = False
-    """The wall clock was corrected: a row above that watermark is lowered to it, by a ledger that may; see `Ledger`."""
-
-
-class Claim(NamedTuple):
-    """Action: ask for the right to run the slot."""
-
-    job: str
-    slot: int
-    claim_id: str
-    """Unique per claim; asking again with the same one gets the same answer."""
-
-
-class Finish(NamedTuple):
-    """Action: write the outcome of a slot that was won."""
-
-    job: str
-    slot: int
-    fence: int
-    outcome: Outcome
-
-
-class Won(NamedTuple):
-    """Answer: the slot is yours to run."""
-
-    fence: int
-    """Rises with every claim that is won, so that an endpoint can refuse a late predecessor."""
-
-
-class Lost(NamedTuple):
-    """Answer: the slot is at or below the watermark; somebody else ran it or passed it."""
-
-    watermark: int
-
-
-Answer = Won | Lost
-"""What a ledger says to a claim."""
-
-
 # --- facts: what the timetable is told
 
 
@@ -86,7 +37,8 @@ class Added(NamedTuple):
     job: str
     schedule: Schedule
     policy: Policy
-    paused: bool = False
+    paused: bool | None = None
+    """Whether somebody wants it to be paused, or not to be; None: as the ledger has it."""
 
 
 class Removed(NamedTuple):
@@ -95,14 +47,14 @@ class Removed(NamedTuple):
     job: str
 
 
-class Paused(NamedTuple):
-    """A job was paused."""
+class PauseAsked(NamedTuple):
+    """Somebody wants the job's slots not to run, until `ResumeAsked`."""
 
     job: str
 
 
-class Resumed(NamedTuple):
-    """A job was resumed."""
+class ResumeAsked(NamedTuple):
+    """Somebody wants the job's slots to run again."""
 
     job: str
 
@@ -121,17 +73,24 @@ class Triggered(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """The ledger was asked to register these jobs; None: it could not be asked."""
+    """The ledger was asked to register these jobs; None: it could not be asked for that one."""
 
     jobs: Sequence[str]
-    watermarks: Sequence[int] | None
+    rows: Sequence[Row | None]
 
 
 class Answered(NamedTuple):
-    """The ledger answered these claims; None: it could not be asked."""
+    """The ledger answered these claims."""
 
     claims: Sequence[Claim]
-    answers: Sequence[Answer] | None
+    answers: Sequence[Answer]
+
+
+class Renewed(NamedTuple):
+    """The ledger was asked to renew these leases; None: it could not be asked."""
+
+    renewals: Sequence[Renew]
+    answers: Sequence[bool] | None
 
 
 class AttemptEnded(NamedTuple):
@@ -158,19 +117,20 @@ class Stopping(NamedTuple):
 Fact = (
     Added
     | Removed
-    | Paused
-    | Resumed
+    | PauseAsked
+    | ResumeAsked
     | SkipAsked
     | Triggered
     | Registered
     | Answered
+    | Renewed
     | AttemptEnded
     | Stepped
     | Stopping
 )
 
 
-# --- actions: what the timetable asks for, besides Register, Claim and Finish
+# --- actions: what the timetable asks for, besides what the ledger is asked
 
 
 class Start(NamedTuple):
@@ -187,7 +147,7 @@ class Start(NamedTuple):
     """Of a manual run; None: it follows from job and slot."""
 
 
-CancelledBy = Literal["timeout", "shutdown", "replace", "remove"]
+CancelledBy = Literal["timeout", "shutdown", "replace", "remove", "lease"]
 
 
 class Cancel(NamedTuple):
@@ -340,6 +300,33 @@ class JobResumed(NamedTuple):
     slot: int
 
 
+class RunAbandoned(NamedTuple):
+    """Some worker won a slot and its lease ran out without an outcome: it was killed, or cut off from the ledger."""
+
+    job: str
+    slot: int
+    claim_id: str
+    """It begins with the host and the process that had claimed it."""
+
+
+class ScheduleDiffers(NamedTuple):
+    """The job's row was registered by another schedule: a deploy has changed it, or two apps share a name."""
+
+    job: str
+    slot: int
+    """When that was seen."""
+    before: str
+    schedule: str
+
+
+class ClockDiffers(NamedTuple):
+    """The ledger's clock is behind ours, so that a slot came too early."""
+
+    job: str
+    slot: int
+    by_ms: int
+
+
 class ClockStepped(NamedTuple):
     """The wall clock was set; what follows depends on the way and on how far, see `is_correction`."""
 
@@ -382,10 +369,24 @@ class SchedulerDisabled(NamedTuple):
 
 
 class LedgerFailed(NamedTuple):
-    """The ledger could not be asked."""
+    """The ledger could not be asked; told when it begins, when the reason changes, and every minute."""
 
     call: str
     error: str
+
+
+class LedgerRecovered(NamedTuple):
+    """The ledger answers such calls again."""
+
+    call: str
+    failures: int
+    """How many calls had failed."""
+
+
+class LedgerNotShared(NamedTuple):
+    """The scheduler's ledger is its own, though this process seems to be one of several workers, which all run all."""
+
+    reason: str
 
 
 class ObserverFailed(NamedTuple):
@@ -418,6 +419,9 @@ Report = (
     | JobEnded
     | JobPaused
     | JobResumed
+    | RunAbandoned
+    | ScheduleDiffers
+    | ClockDiffers
     | ClockStepped
 )
 """The events that come out of the timetable."""
@@ -429,10 +433,12 @@ Event = (
     | SchedulerStopped
     | SchedulerDisabled
     | LedgerFailed
+    | LedgerRecovered
+    | LedgerNotShared
     | ObserverFailed
     | InternalFault
 )
 """All that an observer is told."""
 
-Action = Register | Claim | Finish | Start | Cancel | Abandon | More | Report
+Action = Register | Claim | Renew | Finish | Pause | Start | Cancel | Abandon | More | Report
 """What the timetable asks for, and what `Scheduler.tick` returns."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import final
 
-from loopcron._address import listening_descriptors
+from loopcron._address import inode, listening_descriptors
 
 
 @final
@@ -23,7 +22,7 @@ class ListenerWatch:
 
     def __call__(self) -> bool:
         """Look again; see the class."""
-        if any(_inode(descriptor) == inode for descriptor, inode in self._inodes.items()):
+        if any(inode(descriptor) == known for descriptor, known in self._inodes.items()):
             return False  # a microsecond, where asking for all descriptors takes a hundred
         listeners = listening_descriptors()
         if listeners is None:
@@ -31,12 +30,5 @@ class ListenerWatch:
         drained = bool(self._inodes) and not listeners
         if listeners:
             # The inode too, because the number of a descriptor that was closed is soon used again.
-            self._inodes = {descriptor: _inode(descriptor) for descriptor in listeners}
+            self._inodes = {descriptor: inode(descriptor) for descriptor in listeners}
         return drained
-
-
-def _inode(descriptor: int) -> int:
-    try:
-        return os.fstat(descriptor).st_ino
-    except OSError:
-        return 0

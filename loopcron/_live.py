@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import final
 
 from loopcron import _events as e
-from loopcron._attempts import LiveRun
+from loopcron._attempts import Lease, LiveRun
 from loopcron._entries import Entry
-from loopcron._outcomes import Failed, Interrupted, Outcome, Reason, Succeeded, TimedOut
+from loopcron._ledger import Finish, Renew
+from loopcron._outcomes import Failed, Interrupted, LeaseLost, Outcome, Reason, Succeeded, TimedOut
 from loopcron._policies import EARLY_MS
 
 
@@ -33,6 +34,7 @@ class LiveRuns:
         self.stopping = False
         self._running: dict[int, Entry] = {}
         self._stuck: dict[int, Entry] = {}
+        self._renewing: dict[Renew, tuple[Entry, LiveRun]] = {}
         self._serial = 0
 
     def __len__(self) -> int:
@@ -49,7 +51,17 @@ class LiveRuns:
         """The jobs of all live runs; one with several runs comes several times."""
         return tuple(self._running.values())
 
-    def begin(self, job: Entry, slot: int, reason: Reason, fence: int, period: int, *, key: str | None = None) -> None:
+    def begin(
+        self,
+        job: Entry,
+        slot: int,
+        reason: Reason,
+        fence: int,
+        period: int,
+        *,
+        key: str | None = None,
+        lease: Lease | None = None,
+    ) -> None:
         """Start the first attempt of a run."""
         now = self.now
         timeout = job.policy.timeout_ms(period)
@@ -60,7 +72,7 @@ class LiveRuns:
             deadline = following if deadline is None else min(deadline, following)
         until = now + period if deadline is None else deadline
         self._serial += 1
-        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until)
+        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until, lease)
         if job.runs is None:
             job.runs = {}
         job.runs[run.run_id] = run
@@ -123,13 +135,45 @@ class LiveRuns:
         """Tell what became of the slot, of the range that ends with it, or of a manual run."""
         if isinstance(outcome, Succeeded):
             job.failures = 0
-        elif isinstance(outcome, (Failed, TimedOut)):
+        elif isinstance(outcome, (Failed, TimedOut, LeaseLost)):
             job.failures += 1
         attempt, started = (0, None) if run is None else (run.attempt, run.started)
         fields = (job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
         self.out.append(e.record(e.Settled, fields))
 
+    def renewed(self, renewal: Renew, answer: bool | None) -> Entry:
+        """Take note of what the ledger said to a renewal, None: it could not be asked; and return the job."""
+        job, run = self._renewing.pop(renewal)
+        lease = run.lease
+        if lease is not None and run.run_id in self._running:  # else it is over
+            if answer is None:
+                lease.retry(self.now)
+            elif answer:
+                lease.renewed()
+            else:
+                self._lose(job, run)
+        return job
+
+    def _keep_lease(self, job: Entry, run: LiveRun, lease: Lease) -> None:
+        if self.now >= lease.trusted:
+            self._lose(job, run)
+        elif lease.asked is None and self.now >= lease.renew_at:
+            lease.asked = self.now
+            renewal = Renew(run.job, run.slot, run.fence, lease.length)
+            self._renewing[renewal] = job, run
+            self.out.append(renewal)
+
+    def _lose(self, job: Entry, run: LiveRun) -> None:
+        """Cut the run, unless that is under way already."""
+        run.lease = None
+        self._cancel(job, run, "lease")
+
     def _look(self, job: Entry, run: LiveRun) -> None:
+        if run.lease is not None:
+            self._keep_lease(job, run, run.lease)
+            step = run.next_step()
+            if run.run_id not in self._running or step is None or step > self.now:
+                return
         if run.cancelled_by is not None:
             self._give_up(job, run)
         elif run.failure is not None:  # between two attempts
@@ -148,7 +192,7 @@ class LiveRuns:
 
     def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
         if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
-            self._end(job, run, Interrupted(by))
+            self._end(job, run, LeaseLost() if by == "lease" else Interrupted(by))
         elif run.cancelled_by is None:
             run.cancelled_by = by
             run.cancelled_at = self.now
@@ -168,5 +212,5 @@ class LiveRuns:
             job.is_catching_up = False  # until its slots are judged anew
         del self._running[run.run_id]
         self.settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
-        if run.key is None:
-            self.out.append(e.record(e.Finish, (job.name, run.slot, run.fence, outcome)))
+        if run.fence and run.key is None:  # without a fence it ran without the ledger
+            self.out.append(e.record(Finish, (job.name, run.slot, run.fence, outcome)))

@@ -14,6 +14,7 @@ from loopcron._outcomes import (
     Busy,
     Failed,
     Interrupted,
+    LeaseLost,
     Missed,
     Outcome,
     Skipped,
@@ -21,6 +22,7 @@ from loopcron._outcomes import (
     Taken,
     TimedOut,
     error_text,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -157,6 +159,9 @@ def _settled(event: e.Settled) -> _Line:
             return logging.DEBUG, "%s %s taken by another worker", (name, slot), None
         case Interrupted():
             return logging.WARNING, "%s %s interrupted by %s%s", (name, slot, outcome.by, seconds), None
+        case LeaseLost():
+            text = "%s %s cut%s: its lease may be over, and another worker may run it (%s in a row)"
+            return logging.WARNING, text, (name, slot, seconds, event.failures), None
     assert_never(outcome)
 
 
@@ -199,6 +204,15 @@ def _line(event: e.Event) -> _Line:
             return logging.INFO, "%s paused", (event.job,), None
         case e.JobResumed():
             return logging.INFO, "%s resumed", (event.job,), None
+        case e.RunAbandoned():
+            text = "%s %s was never finished: its lease ran out, claimed by %s"
+            return logging.WARNING, text, (event.job, iso(event.slot), printable(event.claim_id)), None
+        case e.ScheduleDiffers():
+            text = "%s is registered by another schedule (%s, now %s): a deploy changed it, or two apps share a name"
+            return logging.WARNING, text, (event.job, printable(event.before), printable(event.schedule)), None
+        case e.ClockDiffers():
+            text = "%s %s came %.3f s early by the ledger's clock: this machine's clock is ahead of it"
+            return logging.WARNING, text, (event.job, iso(event.slot), event.by_ms / 1000), None
         case e.ClockStepped():
             text = "the wall clock was set by %.3f s"
             if event.is_correction:
@@ -217,6 +231,14 @@ def _line(event: e.Event) -> _Line:
             return logging.WARNING, "scheduler disabled: none of its %s jobs will run", (len(event.jobs),), None
         case e.LedgerFailed():
             return logging.WARNING, "the ledger could not %s: %s", (event.call, event.error), None
+        case e.LedgerRecovered():
+            return logging.WARNING, "the ledger can %s again, after %s failures", (event.call, event.failures), None
+        case e.LedgerNotShared():
+            text = (
+                "each worker runs every slot, because its ledger is its own: %s; "
+                'let them share one, such as Scheduler(ledger="sqlite:///loopcron.db"), or run one worker'
+            )
+            return logging.WARNING, text, (event.reason,), None
         case e.ObserverFailed():
             consequence = "disabled" if event.disabled else "kept"
             return logging.WARNING, "observer %s %s: %s", (event.observer, consequence, event.problem), None

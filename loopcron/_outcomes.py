@@ -121,9 +121,15 @@ class Interrupted:
     by: InterruptedBy
 
 
-Outcome = Succeeded | Busy | Failed | TimedOut | Skipped | Missed | Taken | Interrupted
+@final
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """The run was cut because its lease may be over, so that somebody else may run the job already."""
+
+
+Outcome = Succeeded | Busy | Failed | TimedOut | Skipped | Missed | Taken | Interrupted | LeaseLost
 """What became of a slot: a closed union, so that a ``match`` over it can be checked for completeness."""
-OUTCOMES: Final = (Succeeded, Busy, Failed, TimedOut, Skipped, Missed, Taken, Interrupted)
+OUTCOMES: Final = (Succeeded, Busy, Failed, TimedOut, Skipped, Missed, Taken, Interrupted, LeaseLost)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import final
 
-from loopcron import _events as e
+from loopcron._claims import Claims
 from loopcron._entries import Candidate, Entry
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Outcome, Skipped
@@ -19,20 +19,18 @@ from loopcron._tables import Verdict
 @final
 class Places:
     """
-    The places for runs, and the claims that are under way for them.
+    The places for runs.
 
     Args:
         live: The runs that take places.
+        claims: The claims that take places.
         limit: How many runs and claims of all jobs there may be before slots wait for a place; None: any number.
-        worker: The prefix of claim ids.
     """
 
-    def __init__(self, live: LiveRuns, limit: int | None, worker: str) -> None:
+    def __init__(self, live: LiveRuns, claims: Claims, limit: int | None) -> None:
         self._live = live
+        self._claims = claims
         self.limit = limit
-        self._worker = worker
-        self.claiming: dict[str, Entry] = {}
-        """The jobs whose claims the ledger has not answered yet, by claim id."""
         self.line: OrderedDict[Entry, None] = OrderedDict()
         """Who waits for a place, first come first served. Leaving it is cheap anywhere; the front of a plain dict is
         not, once many have left there."""
@@ -42,7 +40,7 @@ class Places:
     @property
     def are_free(self) -> bool:
         """Whether another run may begin."""
-        return self.limit is None or len(self._live) + len(self.claiming) < self.limit
+        return self.limit is None or len(self._live) + len(self._claims) < self.limit
 
     def next_in_line(self) -> Entry | None:
         """Take who comes first out of the line, if there is a place, which it alone may have; None: nobody does."""
@@ -66,7 +64,7 @@ class Places:
         """Claim *run*, or begin it if it is manual, let it wait, or end it as skipped: as the *verdict* on it is."""
         if verdict is Verdict.RUN:
             if run.key is None:
-                self._claim(job, run)
+                self._claims.open(job, run)
             else:
                 self._live.begin(job, run.slot, run.reason, 0, run.period, key=run.key)
         elif verdict is Verdict.WAIT:
@@ -102,9 +100,3 @@ class Places:
         run, job.waiting = job.waiting, None
         if run is not None:
             self._live.settle(job, run.slot, outcome, run.reason, key=run.key)
-
-    def _claim(self, job: Entry, run: Candidate) -> None:
-        claim_id = f"{self._worker}-{self._live.serial()}"
-        job.claiming = run
-        self.claiming[claim_id] = job
-        self._live.out.append(e.record(e.Claim, (job.name, run.slot, claim_id)))

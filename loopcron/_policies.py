@@ -195,6 +195,21 @@ class Policy:
         return CAUGHT_UP if self.catch_up_max is None else self.catch_up_max
 
 
+def lease_ms(period_ms: int) -> int:
+    """Return for how many ms a claim of a slot of this period keeps other workers from running the job."""
+    return min(max(period_ms // 2, 2_000), 30_000)
+
+
+def trusted_ms(lease: int) -> int:
+    """
+    Return how long a lease of so many ms is relied on.
+
+    Less by what a clock may be set back without being noticed, a second, and by the while that a request takes to be
+    sent; for short leases, which that would use up, by half.
+    """
+    return lease - min(lease // 2, max(lease // 10, 1_200))
+
+
 def checked_limit(field: str, value: object) -> None:
     """Raise ``ConfigError`` unless *value* is None or a whole number from 1 to 1,000."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST):

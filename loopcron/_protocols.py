@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from loopcron._events import Answer, Claim, Event, Finish, Register
+    from loopcron._events import Event
     from loopcron._http import Request, Response
+    from loopcron._ledger import Answer, Claim, Finish, Pause, Register, Renew, Row, Unavailable
     from loopcron._outcomes import Outcome, Run
     from loopcron._policies import Policy
     from loopcron._schedules import Schedule
@@ -83,35 +84,87 @@ class Transport(Protocol):
 
 class Ledger(Protocol):
     """
-    The memory of slots, shared by workers and replicas. Every call takes many jobs and costs one round trip.
+    The memory of slots, shared by workers and replicas: one row per job, in the ledger's namespace.
 
-    A lost race is an answer, never an error; whatever a call raises means that the store could not be asked.
+    Every call takes many jobs, each at most once (`finish` and `renew`: each fence at most once), costs one round
+    trip, answers in the order given, and ends within a limit of its own, in real time. A lost race is an answer, never
+    an error; whatever a call raises means that the store could not be asked, or that nobody knows what it did.
+
+    What holds at any time, whoever claims and whatever the clocks show:
+
+    1. A row's watermark never falls, but by `reset` and by a correction; so a slot is won at most once.
+    2. Its fence rises with every win, and is at least the store's now in ms: it rises even if the rows were lost.
+    3. The store's own clock, and none of a caller, decides whether a lease is over and whether a slot has come.
+    4. Only who holds the row's fence renews it or writes its outcome.
+    5. Asking again with the same claim id repeats its answer.
     """
 
-    async def register(self, jobs: Sequence[Register], /) -> Sequence[int]:
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes see the rows: then runs need leases, and a pause is everybody's."""
+        ...
+
+    async def register(self, jobs: Sequence[Register], /) -> Sequence[Row | Unavailable]:
         """
-        Make a row for each job that has none, and return each job's watermark in ms, in the order given.
+        Make a row for each job that has none, and return the rows; `Unavailable` for one that alone could not be asked.
 
         A new row's watermark is what the registration says, or else the store's own now: a new job has no past.
 
-        A row that is there stays as it is, with one exception: where ``corrected`` is set and the rows are forgotten
-        with the process, a row above that watermark is lowered to it, and its fence is kept. A ledger that keeps rows
-        over restarts must not lower them, because other processes may have run those slots: it answers with what it
-        has, and health says how far ahead that is.
+        A row that is there keeps its watermark, with one exception: where ``corrected`` is set and the rows are
+        forgotten with the process, a row above that watermark is lowered to it, and its fence is kept. A ledger that
+        keeps rows over restarts must not lower them, because other processes may have run those slots: it answers
+        with what it has, and health says how far ahead that is. The schedule's text is replaced, unless the
+        registration has none; the answer shows the one before.
         """
         ...
 
     async def claim(self, claims: Sequence[Claim], /) -> Sequence[Answer]:
         """
-        Ask for the right to run each slot, and return the answers in the order given.
+        Ask for the right to run each slot; the first that holds is the answer.
 
-        A slot is won at most once, and only above the watermark; the fence rises with every win; repeating a claim
-        id repeats its answer.
+        1. The row's claim id is this one: `Won` with its fence; a lease that is not given back begins anew.
+        2. The slot is at or below the watermark: `Lost`.
+        3. The row is paused: `Paused`.
+        4. The slot is more than `EARLY_MS` ahead of the store's now: `TooEarly`.
+        5. The claim wants a lease, and the row's goes on: `Held`.
+        6. `Won`. The slot is the watermark, the fence rises, a lease of this length begins, or none.
+
+        A job without a row gets one. One that could not be asked alone is answered with `Unavailable`.
         """
         ...
 
-    async def finish(self, finishes: Sequence[Finish], /) -> None:
-        """Record each outcome in the row, where the fence is still the row's; a newer fence makes it a no-op."""
+    async def renew(self, renewals: Sequence[Renew], /) -> Sequence[bool]:
+        """
+        Let each lease begin anew; False where it is over, or the row has another fence.
+
+        Where the outcome of this very fence is written there is none to renew, and the answer is True all the same:
+        the endpoint has written it itself, in a transaction of its own, and may go on.
+        """
+        ...
+
+    async def finish(self, finishes: Sequence[Finish], /) -> Sequence[bool]:
+        """Write each outcome and end the lease; False where the row has another fence, or an outcome of this one."""
+        ...
+
+    async def pause(self, pauses: Sequence[Pause], /) -> None:
+        """Let nobody win a slot of each job any more, or end that; a job without a row gets one, as by `register`."""
+        ...
+
+    async def peek(self, jobs: Sequence[str], /) -> Sequence[Row | None]:
+        """Return each job's row, None where there is none; changes nothing."""
+        ...
+
+    async def reset(self, jobs: Sequence[str], /) -> Sequence[Row | None]:
+        """
+        Lower each watermark that is ahead to the store's now, end the lease, and return the rows; None where none is.
+
+        For people, after the store's clock was wrong: slots between now and the old watermark can be won again. The
+        fence stays, so what still runs under it can write its outcome no more once somebody has won anew.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and threads; a later call opens them again. Never raises."""
         ...
 
 

@@ -41,6 +41,10 @@ class Host(Protocol):
         """Take note that a run began to wait for the clock, or ended."""
         ...
 
+    def turn(self) -> None:
+        """Do what is due: cut the runs whose leases are no longer trusted."""
+        ...
+
 
 @final
 class Runs:
@@ -53,6 +57,7 @@ class Runs:
         spawner: Makes their tasks.
         clock: Of the scheduler.
         transport: Gives the transport when a run first sends.
+        leased: Whether runs hold leases, which may have ended while the process stood still.
     """
 
     def __init__(
@@ -63,8 +68,10 @@ class Runs:
         spawner: Spawner,
         clock: Clock,
         transport: Callable[[], Transport],
+        leased: bool,
     ) -> None:
         self._host = host
+        self._leased = leased
         self._jobs = jobs
         self._spawner = spawner
         self._clock = clock
@@ -110,6 +117,8 @@ class Runs:
         outcome: Outcome | None = None
         exception: BaseException | None = None
         try:
+            if self._leased:
+                self._host.turn()
             if not handle.cancel_requested:
                 result = await self._jobs[run.job].run(run)
                 outcome = result if isinstance(result, OUTCOMES) else SUCCEEDED
@@ -149,6 +158,13 @@ class Runs:
     async def send(self, run: Run, request: Request) -> Response:
         """See `Run.send`."""
         transport, request = self._transport(), request.with_headers(run.headers())
+        if self._leased:
+            # The last moment at which nothing is sent yet: the process may have been suspended since the claim. Only a
+            # run that was cut waits here; meanwhile others could block the event loop until the lease is over.
+            self._host.turn()
+            handle = self._handles.get(run.run_id)
+            if handle is not None and handle.cancel_requested:
+                await anyio.lowlevel.checkpoint()
         try:
             return await transport.send(request)
         except TransportError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack, final
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, Unpack, final
 
 from loopcron._clock import SystemClock
 from loopcron._errors import (
@@ -21,8 +21,8 @@ from loopcron._errors import (
 )
 from loopcron._events import (
     Action,
-    Paused,
-    Resumed,
+    PauseAsked,
+    ResumeAsked,
     SchedulerDisabled,
     SchedulerStarted,
     SkipAsked,
@@ -30,8 +30,9 @@ from loopcron._events import (
 from loopcron._instants import ZERO, from_ms, span_ms, to_ms
 from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
 from loopcron._observe import LoggingObserver, Observers
+from loopcron._outcomes import printable
 from loopcron._policies import Policy, checked_limit
-from loopcron._schedules import Schedule, checked_schedule
+from loopcron._schedules import Schedule, checked_schedule, in_ms
 from loopcron._status import Health, JobRecord, Reading, Snapshot, read_health, take_snapshot
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from loopcron._protocols import Clock, Job, Ledger, Observer, Transport
 
 _F = TypeVar("_F", bound=Function)
+
+LEDGER_CALLS: Final = ("register", "claim", "renew", "finish", "pause", "peek", "reset", "close")
 
 
 @final
@@ -55,7 +58,10 @@ class Scheduler:
     the log ``loopcron``. The one exception is a ``KeyboardInterrupt`` that a job raises: it is recorded and let out.
 
     Args:
-        ledger: The memory of slots. Default: a new `MemoryLedger` for each life.
+        ledger: The memory of slots: a `Ledger`, or a URL of one that workers and replicas share, ``sqlite:///path``,
+            ``postgresql://…`` or ``redis://…``. Default: a new `MemoryLedger` for each life.
+        namespace: Whose jobs these are in that store; wanted with ``postgresql://`` and ``redis://``, which other
+            apps may use too. 1 to 64 of A-Z a-z 0-9 . _ -
         transport: Carries the requests of jobs. Default: `LoopbackTransport`.
         clock: The source of now and of sleeping. Default: the system's.
         observers: Told of every event, after the log.
@@ -64,6 +70,9 @@ class Scheduler:
         max_running: How many runs of all jobs may be alive at once, 1 to 1,000; further slots wait for a place, first
             come first served, and those that pass meanwhile end as ``Skipped("limit")``. What `trigger` asks for does
             not wait. None: any number.
+        on_ledger_error: What becomes of a slot when the ledger could not be asked: ``skip`` lets it end as
+            ``Skipped("ledger")`` once its grace is over; ``fire`` runs it after 5 s, so that every worker may: for
+            endpoints that have a lock of their own.
         enabled: False starts nothing, and says so: for development and CI.
 
     Raises:
@@ -73,16 +82,18 @@ class Scheduler:
     def __init__(
         self,
         *,
-        ledger: Ledger | None = None,
+        ledger: Ledger | str | None = None,
+        namespace: str | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
         drain: timedelta = timedelta(seconds=10),
         startup_delay: timedelta = ZERO,
         max_running: int | None = None,
+        on_ledger_error: Literal["skip", "fire"] = "skip",
         enabled: bool = True,
     ) -> None:
-        self._ledger = _having("ledger", ledger, "register", "claim", "finish")
+        self._ledger: Ledger | None = _ledger(ledger, namespace)
         self._transport = _having("transport", transport, "send")
         self._clock: Clock = _having("clock", clock, "now", "monotonic", "sleep") or SystemClock()
         if not isinstance(observers, (list, tuple)):
@@ -94,11 +105,15 @@ class Scheduler:
         self._startup_delay = span_ms("startup_delay", startup_delay, least=ZERO)
         checked_limit("max_running", max_running)
         self._max_running = max_running
+        if on_ledger_error not in ("skip", "fire"):
+            raise ConfigError("on_ledger_error", on_ledger_error, "must be 'skip' or 'fire'")
+        self._fires = on_ledger_error == "fire"
         if not isinstance(enabled, bool):
             raise ConfigError("enabled", enabled, "must be True or False")
         self._enabled = enabled
         self._jobs: dict[str, Job] = {}
-        self._paused: set[str] = set()
+        self._pauses: dict[str, bool] = {}
+        """Who is to be paused, or resumed, in so far as no ledger knows of it yet."""
         self._records: dict[str, JobRecord] = {}
         self._stop_conditions: list[Callable[[], bool]] = []
         self._entered = False
@@ -126,11 +141,16 @@ class Scheduler:
         if not isinstance(getattr(job, "policy", None), Policy):
             raise ConfigError("policy", getattr(job, "policy", None), "must be a Policy")
         _having("job", job, "run")
+        if self._ledger is not None and self._ledger.is_shared and in_ms(job.schedule).is_from_start:
+            remedy = "counts from each worker's own start, so workers that share a ledger have no slot in common"
+            raise ConfigError(
+                "anchor", "start", f"{remedy}; leave it out, and set run_on_start=True for a run at start"
+            )
         if name in self._jobs:
             raise DuplicateJobError(name)
         self._jobs[name] = job
         if self._engine is not None:
-            self._engine.add(job, paused=False)
+            self._engine.add(job, paused=None)
 
     def job(self, schedule: Schedule, *, name: str | None = None, **policy: Unpack[PolicyFields]) -> Callable[[_F], _F]:
         """
@@ -162,7 +182,7 @@ class Scheduler:
         """
         self._known(name)
         del self._jobs[name]
-        self._paused.discard(name)
+        self._pauses.pop(name, None)
         if self._engine is not None:
             self._engine.remove(name)
         self._records.pop(name, None)
@@ -171,27 +191,32 @@ class Scheduler:
         """
         Serve no slots of the job until `resume`, not even over a restart; a live run goes on. Pausing twice is once.
 
+        With a ledger that is shared it holds for all workers, from the moment at which the ledger has heard of it;
+        while that is down, for this one at once.
+
         Raises:
             UnknownJobError: There is no such job.
             LifecycleError: Called from another thread than the scheduler's.
         """
         self._known(name)
-        self._paused.add(name)
+        self._pauses[name] = True
         if self._engine is not None:
-            self._engine.tell(Paused(name))
+            self._engine.tell(PauseAsked(name))
 
     def resume(self, name: str) -> None:
         """
         Serve the job again; the slots meanwhile end as one ``Skipped("paused")`` range and are never caught up.
 
+        With a ledger that is shared it holds for all workers; the others see it at the job's next slot.
+
         Raises:
             UnknownJobError: There is no such job.
             LifecycleError: Called from another thread than the scheduler's.
         """
         self._known(name)
-        self._paused.discard(name)
+        self._pauses[name] = False
         if self._engine is not None:
-            self._engine.tell(Resumed(name))
+            self._engine.tell(ResumeAsked(name))
 
     def skip_next(self, name: str) -> datetime | None:
         """
@@ -235,6 +260,25 @@ class Scheduler:
     def jobs(self) -> tuple[Job, ...]:
         """The jobs, in the order in which they were added."""
         return tuple(self._jobs.values())
+
+    @property
+    def ledger(self) -> Ledger:
+        """
+        The memory of slots: the one that was given, or the one of this life.
+
+        Raises:
+            SchedulerClosedError: None was given, and the scheduler does not run.
+        """
+        if self._ledger is not None:
+            return self._ledger
+        if self._engine is None:
+            raise SchedulerClosedError("without a ledger of its own the scheduler has one only while it runs")
+        return self._engine.ledger
+
+    @property
+    def clock(self) -> Clock:
+        """The source of now and of sleeping: the one that was given, or the system's."""
+        return self._clock
 
     # --- life
 
@@ -349,11 +393,22 @@ class Scheduler:
                     yield
             else:
                 self._make_observers().notify(SchedulerDisabled(tuple(self._jobs)))
-                yield
+                try:
+                    yield
+                finally:
+                    await self._close_ledger()
         finally:
             self._entered = False
             self._engine = self._thread = None
             self._stop_conditions.clear()
+            if self._ledger is not None and self._ledger.is_shared:
+                self._pauses.clear()  # its rows know, and other workers may resume a job meanwhile
+
+    async def _close_ledger(self) -> None:
+        """Let go of a ledger that somebody else than this scheduler has used, such as a guard."""
+        if self._ledger is not None:
+            with suppress(Exception):  # a user's own; there is nothing left that it could hurt
+                await self._ledger.close()
 
     @asynccontextmanager
     async def _alive(self, *, loop: bool) -> AsyncIterator[None]:
@@ -366,9 +421,9 @@ class Scheduler:
             attach = getattr(self._clock, "attach", None)
             if attach is not None:
                 stack.enter_context(attach(engine))
-            observers.notify(SchedulerStarted(tuple(self._jobs), type(engine.ledger).__name__, os.getpid()))
+            observers.notify(SchedulerStarted(tuple(self._jobs), printable(text_of(engine.ledger)), os.getpid()))
             for name, job in self._jobs.items():
-                engine.add(job, paused=name in self._paused)
+                engine.add(job, paused=self._pauses.get(name))
             services = [observer for observer in self._observers if hasattr(observer, "run")]
             engine.begin(services, loop=loop, interrupted=scope.cancel)
             drain = self._drain
@@ -387,18 +442,24 @@ class Scheduler:
 
     def _make_engine(self, observers: Observers) -> Engine:
         from loopcron._engine import Engine  # as above
+        from loopcron._workers import WorkerWatch
         from loopcron.ledgers.memory import MemoryLedger  # a layer above, and only one of several
 
+        ledger = MemoryLedger(self._clock) if self._ledger is None else self._ledger
+        # On a clock of their own tests play with workers, and a simulation has nothing to do with them.
+        alone = not ledger.is_shared and isinstance(self._clock, SystemClock)
         return Engine(
             clock=self._clock,
-            ledger=self._ledger or MemoryLedger(self._clock),
+            ledger=ledger,
             observers=observers,
             transport=self._find_transport,
             records=self._records,
             startup_delay=self._startup_delay,
             max_running=self._max_running,
+            fires=self._fires,
             drain=self._drain,
             stop_conditions=self._stop_conditions,
+            workers=WorkerWatch(os.environ) if alone else None,
         )
 
     def _find_transport(self) -> Transport:
@@ -446,6 +507,23 @@ class Scheduler:
 
 
 _T = TypeVar("_T")
+
+
+def _ledger(ledger: Ledger | str | None, namespace: str | None) -> Ledger | None:
+    """Return the ledger that was given or that the URL names."""
+    if isinstance(ledger, str):
+        from loopcron.ledgers import open_ledger  # a layer above, as below
+
+        return open_ledger(ledger, namespace=namespace)
+    if namespace is not None:
+        remedy = (
+            "belongs to a ledger's URL; give it to the ledger itself" if ledger else "needs a ledger that is shared"
+        )
+        raise ConfigError("namespace", namespace, remedy)
+    _having("ledger", ledger, *LEDGER_CALLS)
+    if ledger is not None and not isinstance(getattr(ledger, "is_shared", None), bool):
+        raise ConfigError("ledger", ledger, "does not say with is_shared whether other processes see its rows")
+    return ledger
 
 
 def _having(field: str, value: _T, *methods: str) -> _T:

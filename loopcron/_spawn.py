@@ -94,6 +94,7 @@ class Handle:
 
     def task_ended(self) -> None:
         """Take note that the task is over; one that was cancelled before its first step has reported nothing."""
+        self.stop = None  # it holds the task, whose context holds this: garbage that only a full collection would find
         if not self.ended:
             self.keeper.lost(self)
 

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, final
 from loopcron._entries import JobFacts
 from loopcron._events import Settled
 from loopcron._instants import from_ms, iso
-from loopcron._outcomes import Busy, Failed, Succeeded, TimedOut
+from loopcron._ledger import Row
+from loopcron._outcomes import Busy, Failed, LeaseLost, Succeeded, TimedOut
 
 HISTORY: Final = 20
 """How many outcomes are kept per job."""
@@ -50,6 +51,8 @@ class JobState(StrEnum):
     OK = "ok"
 
 
+FAILURES: Final = tuple(kind.__name__ for kind in (Failed, TimedOut, LeaseLost))
+"""How a ledger's row begins to say that a run failed."""
 RESTART_MENDS: Final = frozenset({JobState.STUCK, JobState.OVERDUE})
 
 
@@ -63,6 +66,9 @@ class JobHealth:
     why: str
     overdue: bool
     """Also true of the jobs of a scheduler that is stopped: none of their slots is served."""
+    needs_restart: bool
+    """Whether a new process would mend it: it is stuck, or overdue for another reason than that a ledger which keeps
+    its rows is ahead of the clock."""
     consecutive_failures: int
     last_started_at: datetime | None
     last_succeeded_at: datetime | None
@@ -81,8 +87,8 @@ class Health:
 
     @property
     def live(self) -> bool:
-        """False only where a restart of the process would mend it: a job is stuck or overdue."""
-        return self.running and not any(job.state in RESTART_MENDS for job in self.jobs)
+        """False only where a restart of the process would mend it; see `JobHealth.needs_restart`."""
+        return self.running and not any(job.needs_restart for job in self.jobs)
 
     @property
     def ok(self) -> bool:
@@ -147,22 +153,23 @@ class Snapshot:
 class JobRecord:
     """What one job has been through; made on its first outcome, because an empty ring is not cheap."""
 
-    __slots__ = ("busy", "last_started", "last_succeeded", "ring")
+    __slots__ = ("busy", "last_ended", "last_started", "last_succeeded", "ring")
 
     def __init__(self) -> None:
         self.ring: deque[Settled] = deque(maxlen=HISTORY)
         self.busy = 0
         self.last_started: int | None = None
+        self.last_ended: int | None = None
         self.last_succeeded: int | None = None
 
     def note(self, settled: Settled) -> None:
         """Keep *settled*, without the exception: its frames would keep half the application alive."""
         self.ring.append(settled if settled.exception is None else settled._replace(exception=None))
         if settled.started is not None:
-            self.last_started = settled.started
+            self.last_started, self.last_ended = settled.started, settled.ended
         if isinstance(settled.outcome, Busy):
             self.busy += 1
-        elif isinstance(settled.outcome, (Succeeded, Failed, TimedOut)):
+        elif isinstance(settled.outcome, (Succeeded, Failed, TimedOut, LeaseLost)):
             self.busy = 0
         if isinstance(settled.outcome, Succeeded):
             self.last_succeeded = settled.ended
@@ -192,9 +199,10 @@ def _job_health(name: str, facts: JobFacts | None, reading: Reading) -> JobHealt
         state,
         why,
         overdue=state in (JobState.OVERDUE, JobState.STOPPED),
+        needs_restart=state in RESTART_MENDS and not (state is JobState.OVERDUE and _is_ahead(facts, reading)),
         consecutive_failures=0 if facts is None else facts.failures,
         last_started_at=_at(None if record is None else record.last_started),
-        last_succeeded_at=_at(None if record is None else record.last_succeeded),
+        last_succeeded_at=_at(_last_success(facts, record)),
         next_slot_at=_at(None if facts is None else facts.slot),
     )
 
@@ -221,11 +229,40 @@ def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -
         return JobState.OVERDUE, f"ledger ahead by {ahead}: it holds slots up to {iso(facts.watermark)} as taken"
     if facts.oldest is not None and reading.now - facts.oldest > 2 * facts.period:
         return JobState.OVERDUE, f"what is due since {from_ms(facts.oldest)} has no outcome after two periods"
-    if facts.failures:
+    elsewhere = _failure_elsewhere(facts.row, record)
+    if elsewhere is not None:
+        return JobState.FAILING, f"the last run that the ledger knows of ended as: {elsewhere}"
+    if facts.failures and not _is_newer(facts.row, record):
         return JobState.FAILING, f"{facts.failures} runs in a row failed; the last one: {_last_failure(record)}"
     if record is not None and record.busy >= BUSY_RUNS:
         return JobState.BUSY_TOO_LONG, f"{record.busy} runs in a row found the lock taken"
     return JobState.OK, ""
+
+
+def _is_ahead(facts: JobFacts | None, reading: Reading) -> bool:
+    """Return whether a row that outlives the process is ahead of the clock, while the loop itself goes on."""
+    if facts is None or facts.row is None or (reading.silent_seconds or 0) > SILENT_LOOP_SECONDS:
+        return False
+    marks = (mark for mark in (facts.used, facts.watermark) if mark is not None)
+    return any(mark - reading.now > AHEAD_MS for mark in marks)
+
+
+def _is_newer(row: Row | None, record: JobRecord | None) -> bool:
+    """Return whether another worker has finished a run since our own last one, as far as the ledger has shown."""
+    ours = None if record is None else record.last_ended
+    return row is not None and row.ended is not None and (ours is None or row.ended > ours)
+
+
+def _failure_elsewhere(row: Row | None, record: JobRecord | None) -> str | None:
+    if row is None or not _is_newer(row, record) or not row.outcome.startswith(FAILURES):
+        return None
+    return row.outcome
+
+
+def _last_success(facts: JobFacts | None, record: JobRecord | None) -> int | None:
+    ours = None if record is None else record.last_succeeded
+    theirs = None if facts is None or facts.row is None else facts.row.succeeded
+    return max((at for at in (ours, theirs) if at is not None), default=None)
 
 
 def _span(milliseconds: int) -> timedelta:
@@ -239,6 +276,8 @@ def _last_failure(record: JobRecord | None) -> str:
                 return f"{blame}: {error}"
             case TimedOut(seconds):
                 return f"timed out after {seconds:.3f} s"
+            case LeaseLost():
+                return "its lease was lost"
             case _:
                 pass
     return "no longer in the history"

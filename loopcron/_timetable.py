@@ -15,20 +15,25 @@ from typing import Any, ClassVar, Final, final
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
+from loopcron._claims import SKIP_EARLY_MS, Claims
 from loopcron._due import due_at, settle_due
-from loopcron._entries import Candidate, Entry, JobFacts
-from loopcron._instants import SECOND_MS
+from loopcron._entries import Candidate, Entry, JobFacts, Probe
+from loopcron._errors import text_of
+from loopcron._instants import HOUR_MS, SECOND_MS
+from loopcron._ledger import Answer, Finish, Lost, Pause, Paused, Register, Row, Unavailable, Won
 from loopcron._live import LiveRuns
-from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, Taken, error_text
+from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, error_text
 from loopcron._places import Places
 from loopcron._policies import doubled_ms
-from loopcron._schedules import in_ms
-from loopcron._tables import OVERLAP_TABLE, CatchUp, Overlap, Verdict
+from loopcron._schedules import MsSchedule, in_ms
+from loopcron._tables import OVERLAP_TABLE, CatchUp, Lateness, Verdict
 
 CHUNK: Final = 500
 """How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
 PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
+STORE_BACKOFF: Final = 10 * SECOND_MS
+"""The longest wait before a job is registered again where the ledger was down, by which its first slot may be late."""
 
 _in_order = itemgetter(1, 0)
 """By slot, then by job: every action begins with its job and its slot."""
@@ -61,11 +66,23 @@ class Timetable:
         startup_delay: For how many ms nothing is claimed.
         max_running: How many runs of all jobs together may be alive before slots wait for a place; None: any number.
         worker: The prefix of claim ids; unique per start of a scheduler.
+        shared: Whether other workers claim in the same ledger: then runs hold leases, and a pause is in the row.
+        fires: Whether a slot runs without the ledger when that could not be asked for a while; else it is skipped.
     """
 
-    def __init__(self, now: int, *, startup_delay: int = 0, max_running: int | None = None, worker: str = "") -> None:
+    def __init__(
+        self,
+        now: int,
+        *,
+        startup_delay: int = 0,
+        max_running: int | None = None,
+        worker: str = "",
+        shared: bool = False,
+        fires: bool = False,
+    ) -> None:
         self._live = LiveRuns(now, now + startup_delay)
-        self._places = Places(self._live, max_running, worker)
+        self._claims = Claims(self._live, worker, shared=shared, fires=fires)
+        self._places = Places(self._live, self._claims, max_running)
         self._jobs: dict[str, Entry] = {}
         self._agenda: Agenda[Entry] = Agenda()
         self._drain_at: int | None = None
@@ -137,30 +154,35 @@ class Timetable:
 
     def _added(self, fact: e.Added) -> None:
         schedule = in_ms(fact.schedule).bound(fact.job, self._live.now)
-        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._live.now, fact.paused)
+        job = Entry(fact.job, fact.schedule, schedule, fact.policy, self._live.now, fact.paused is True)
         self._jobs[job.name] = job
+        job.pause_asked = fact.paused
         self._guarded(job, self._register)
         self._arm(job)
 
     def _registered(self, fact: e.Registered) -> None:
-        for position, name in enumerate(fact.jobs):
-            watermark = None if fact.watermarks is None else fact.watermarks[position]
+        for name, row in zip(fact.jobs, fact.rows, strict=True):
             job = self._jobs.get(name)
             if job is None or not job.registering or self._live.stopping:
                 continue  # removed meanwhile, or added anew and answered already; or too late to have slots
             if job.asked_before:
                 self._register_again(job)
-            elif watermark is None:
-                job.faults += 1
-                job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
+            elif row is not None:
+                self._guarded(job, partial(self._open, row=row))
+            elif self._claims.fires and job.used is None and job.faults:
+                # Asked twice in vain. Its slots are not to wait for the store: each is asked for, and then runs.
+                unknown = Row(name, job.added, paused=job.pause_asked is False)  # so that a resume is told as well
+                self._guarded(job, partial(self._open, row=unknown))
             else:
-                self._guarded(job, partial(self._open, watermark=watermark))
+                job.faults += 1
+                job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, STORE_BACKOFF)
             self._arm(job)
 
     def _removed(self, fact: e.Removed) -> None:
         job = self._jobs[fact.job]
         self._look(job)  # what is due at this instant was due before the removal
         del self._jobs[fact.job]
+        self._claims.withdraw(job, Skipped("removed"))
         self._places.leave_line(job)
         self._places.end_waiting(job, Skipped("removed"))
         self._close(job, partial(Skipped, "removed"))
@@ -168,28 +190,48 @@ class Timetable:
         self._live.cancel(job, "remove")
         self._arm(job)
 
-    def _paused(self, fact: e.Paused) -> None:
+    def _pause_asked(self, fact: e.PauseAsked) -> None:
         job = self._jobs[fact.job]
         if not job.paused:
             self._look(job)
-            self._places.leave_line(job)
-            if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
-                self._places.end_waiting(job, Skipped("paused"))
-            job.paused = True
-            self._live.out.append(e.JobPaused(job.name, self._live.now))
+            self._claims.withdraw(job, Skipped("paused"))
+            self._pause(job)
+        self._tell_pause(job)
 
-    def _resumed(self, fact: e.Resumed) -> None:
+    def _pause(self, job: Entry) -> None:
+        self._places.leave_line(job)
+        if job.waiting is not None and job.waiting.key is None:  # a manual run goes on waiting
+            self._places.end_waiting(job, Skipped("paused"))
+        job.paused = True
+        job.probe = job.due if self._claims.shared and job.slot is not None else None
+        self._live.out.append(e.JobPaused(job.name, self._live.now))
+
+    def _resume_asked(self, fact: e.ResumeAsked) -> None:
         job = self._jobs[fact.job]
         if job.paused:
+            self._claims.withdraw(job, Skipped("paused"))
+            self._places.leave_line(job)
             self._close(job)
-            job.paused = False
-            self._live.out.append(e.JobResumed(job.name, self._live.now))
-            self._arm(job)
+            self._resume(job)
+        self._tell_pause(job)
+
+    def _resume(self, job: Entry) -> None:
+        job.paused, job.probe = False, None
+        self._live.out.append(e.JobResumed(job.name, self._live.now))
+
+    def _tell_pause(self, job: Entry) -> None:
+        """Let all workers know, even where nothing changes here: another one may have paused or resumed it."""
+        if job.registering:
+            job.pause_asked = job.paused
+        elif self._claims.shared:
+            self._live.out.append(Pause(job.name, self._live.now, job.paused))
+        self._arm(job)
 
     def _skip_asked(self, fact: e.SkipAsked) -> None:
         job = self._jobs[fact.job]
         if job.skippable is not None:
             job.skips = job.skippable
+            self._arm(job)
 
     def _triggered(self, fact: e.Triggered) -> None:
         job = self._jobs[fact.job]
@@ -199,38 +241,89 @@ class Timetable:
         self._arm(job)
 
     def _answered(self, fact: e.Answered) -> None:
-        for position, claim in enumerate(fact.claims):
-            answer = None if fact.answers is None else fact.answers[position]
-            job = self._places.claiming.pop(claim.claim_id)
-            claiming = job.claiming
-            assert claiming is not None  # set together with the entry popped above
-            job.claiming = None
-            if isinstance(answer, e.Won):
-                self._won(job, claiming, answer.fence)
+        for claim, answer in zip(fact.claims, fact.answers, strict=True):
+            job = self._claims.whose(claim.claim_id)
+            run = job.claiming
+            assert run is not None  # as long as the claim is open
+            if run.probes is not None and not self._is_resumed(job, run, run.probes, answer):
+                pass  # nothing is served
+            elif isinstance(answer, Paused):
+                self._found_paused(job, run)
             else:
-                outcome = Skipped("ledger") if answer is None else Taken()
-                self._live.settle(job, claim.slot, outcome, claiming.reason)
-                if answer is not None:
-                    job.watermark = answer.watermark
+                self._claims.answered(job, run, answer)
+            if job.paused:
+                self._claims.withdraw(job, Skipped("paused"))  # asked again it could be won in the middle of the pause
             if job.corrected is not None and not (job.removed or self._live.stopping):
+                self._claims.withdraw(job, Skipped("ledger"))
                 self._register_again(job)
             self._arm(job)
 
-    def _won(self, job: Entry, claiming: Candidate, fence: int) -> None:
-        job.watermark = None
-        # Asked while the claim was under way: the slot is ours, so its outcome is, and the ledger is told.
-        outcome: Outcome
-        if job.removed:
-            outcome = Skipped("removed")
-        elif self._live.stopping:
-            outcome = Interrupted("shutdown")
-        elif job.waiting is not None and job.policy.overlap is Overlap.REPLACE:
-            outcome = Interrupted("replace")
-        else:
-            self._live.begin(job, claiming.slot, claiming.reason, fence, claiming.period)
+    def _found_paused(self, job: Entry, run: Candidate) -> None:
+        if job.removed or self._live.stopping:
+            self._claims.decide(job, run, Skipped("paused"))
             return
-        self._live.settle(job, claiming.slot, outcome, claiming.reason, fence=fence)
-        self._live.out.append(e.Finish(job.name, claiming.slot, fence, outcome))
+        if job.slot is None or job.used != run.slot:
+            self._claims.decide(job, run, Skipped("paused"))
+        else:  # no slot after it was handed out yet, so it is the first of the paused ones
+            self._claims.close(job, run)
+            job.slot = job.due = run.slot
+        if not job.paused:
+            self._pause(job)
+        self._guarded(job, self._probe_next)
+
+    def _renewed(self, fact: e.Renewed) -> None:
+        for position, renewal in enumerate(fact.renewals):
+            self._arm(self._live.renewed(renewal, None if fact.answers is None else fact.answers[position]))
+
+    # --- a pause that other workers see
+
+    def _probe(self, job: Entry) -> None:
+        """Ask for the newest due slot of a paused job: only the ledger knows whether another worker has resumed it."""
+        job.is_limited = not self._places.admit(job)
+        if job.is_limited:
+            self._places.stand_in_line(job)
+            return
+        first, now = job.slot, self._live.now
+        assert first is not None  # what has no slot is not probed
+        newest = max(first, job.schedule.latest_ms(now) or first)
+        before = job.schedule.latest_ms(newest - 1) if newest > first else None
+        passed = None if before is None else Skipped("paused", first, before, job.schedule.count(first, before))
+        following, due = self._after(job, newest)
+        period = HOUR_MS if following is None else following - newest
+        late = now - due_at(job.schedule, job.policy, job.name, newest)
+        if job.policy.lateness(late, period) is not Lateness.IN_GRACE:
+            self._probe_next(job)  # if it were won it would have to run
+            return
+        job.probe = None
+        self._claims.open(job, Candidate(newest, "schedule", period, None, probes=Probe(passed, following, due)))
+
+    def _probe_next(self, job: Entry) -> None:
+        """Ask again with the next slot."""
+        slot = job.schedule.next_ms(self._live.now) if self._claims.shared and job.slot is not None else None
+        job.probe = None if slot is None else due_at(job.schedule, job.policy, job.name, slot)
+
+    def _is_resumed(self, job: Entry, run: Candidate, probe: Probe, answer: Answer) -> bool:
+        """Say what the answer to a probe means for the pause, and return whether the slot that it names is served."""
+        is_closed = job.slot is None or job.slot > run.slot  # resumed here, removed or stopped meanwhile
+        # What is behind the watermark is lost before the pause is looked at; what is too early only after that.
+        is_open = isinstance(answer, (Paused, Unavailable)) or (isinstance(answer, Lost) and answer.row.paused)
+        if not is_closed and is_open:
+            self._claims.close(job, run)
+            self._guarded(job, self._probe_next)
+        elif is_closed:
+            self._claims.close(job, run)
+            if isinstance(answer, Won):
+                self._live.out.append(Finish(job.name, run.slot, answer.fence, Skipped("paused")))
+        else:
+            if probe.passed is not None:
+                assert probe.passed.last is not None  # a range
+                self._live.settle(job, probe.passed.last, probe.passed, "schedule")
+            self._move_on(job, run.slot, probe.following, probe.due)
+            if job.paused:  # else it was resumed here as well, while its schedule could not say what had passed
+                self._resume(job)
+            run.probes = None
+            return True
+        return False
 
     def _attempt_ended(self, fact: e.AttemptEnded) -> None:
         self._arm(self._live.attempt_ended(fact))
@@ -246,6 +339,7 @@ class Timetable:
                 job.retry_at += fact.by_ms
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
+            self._claims.shift(job, fact.by_ms)
             self._arm(job)
         event = e.ClockStepped("", self._live.now, fact.by_ms)
         self._live.out.append(event)
@@ -260,6 +354,7 @@ class Timetable:
         Those up to now that have no outcome yet still wait for theirs. A job that has not begun begins anew.
         """
         now = self._live.now
+        self._claims.withdraw(job, Skipped("ledger"))  # asked for later it would raise the row again
         job.corrected = now if job.corrected is None else min(now, job.corrected)
         if job.skips != job.slot:
             job.skips = None  # it has come and gone, and must not count when it comes again
@@ -293,6 +388,7 @@ class Timetable:
             closing = partial(Skipped, "limit") if job.is_limited else Missed
             self._places.leave_line(job)
             self._places.end_waiting(job, Interrupted("shutdown"))
+            self._claims.withdraw(job, Interrupted("shutdown"))
             self._close(job, closing)
         self._live.stopping = True
         self._live.end_waiting()
@@ -316,12 +412,16 @@ class Timetable:
         if job.runs:
             self._live.look(job)
         if not (job.removed or self._live.stopping):
+            late = None if job.claiming is None else self._claims.look(job)
+            if late is not None:
+                self._places.enter(job, OVERLAP_TABLE[job.policy.overlap, job.occupancy], late)
             if job.waiting is not None:
                 self._places.start_waiting(job)
             # Guarded only where the schedule is asked: what asks nothing is no proof that a parked job works again.
             at = self._serve_at(job)
             if at is not None and at <= self._live.now:
-                self._guarded(job, self._register if job.registering else self._serve_due)
+                serve = self._probe if job.paused else self._serve_due
+                self._guarded(job, self._register if job.registering else serve)
         self._arm(job)
 
     def _guarded(self, job: Entry, step: Callable[[Entry], None]) -> None:
@@ -352,13 +452,15 @@ class Timetable:
         if watermark is None and job.schedule.is_from_start:
             watermark = job.added - 1  # its first slot may be the start itself
         job.retry_at = None
-        self._live.out.append(e.Register(job.name, self._live.now, watermark, corrected=job.corrected is not None))
+        # A user's own schedule may say of itself where it lies in memory, which differs from process to process.
+        text = text_of(job.rule) if self._claims.shared and isinstance(job.rule, MsSchedule) else ""
+        self._live.out.append(Register(job.name, self._live.now, watermark, job.corrected is not None, text))
 
-    def _open(self, job: Entry, watermark: int) -> None:
-        begun = job.used is not None
-        # From what the ledger says a job only begins. After a correction its row may be one that cannot be lowered:
-        # then each slot is asked for, and lost, until time passes the row or somebody mends it.
-        begin = job.corrected if begun and job.corrected is not None else watermark
+    def _open(self, job: Entry, row: Row) -> None:
+        begun, watermark = job.used is not None, row.watermark
+        # From what the ledger says a job only begins. A row ahead of now, also after a correction where it cannot
+        # be lowered, keeps no slot from being asked for: each is lost until time passes the row or it is mended.
+        begin = job.corrected if begun and job.corrected is not None else min(watermark, self._live.now)
         slot = job.schedule.next_ms(begin)
         if job.slot is not None:
             slot = job.slot
@@ -374,6 +476,24 @@ class Timetable:
         job.retry_at = None  # an answer to an earlier registration under this name may have failed meanwhile
         if slot is None and not begun:
             self._live.out.append(e.JobEnded(job.name, self._live.now, last, served=False))
+        if self._claims.shared:
+            self._learn(job, row)
+
+    def _learn(self, job: Entry, row: Row) -> None:
+        """Take note of what other workers have written into the row."""
+        job.row = row
+        ours = text_of(job.rule) if isinstance(job.rule, MsSchedule) else ""
+        if row.schedule and ours and row.schedule != ours:
+            self._live.out.append(e.ScheduleDiffers(job.name, self._live.now, row.schedule, ours))
+        if not row.finished and row.lease is not None and row.lease <= 0:
+            self._claims.note_abandoned(job, row.watermark, row.claim_id)
+        asked, job.pause_asked = job.pause_asked, None
+        if job.paused:
+            job.probe = None if job.slot is None else job.due
+        elif row.paused and asked is None:
+            self._pause(job)
+        if asked is not None and asked != row.paused:
+            self._tell_pause(job)
 
     # --- serving its slots
 
@@ -381,11 +501,17 @@ class Timetable:
         """Return when the job is to be registered, or its first slot served; None: something else has to come first."""
         if job.registering:
             return job.retry_at
-        if job.slot is None or job.paused or job.claiming is not None or (job.is_catching_up and job.runs):
+        if job.slot is None or job.claiming is not None or (job.is_catching_up and job.runs):
             return None
         if job.is_limited and job in self._places.line:
             return None  # without the mark it stands there for what waits, and its slots go on
+        if job.paused:
+            if job.probe is None or OVERLAP_TABLE[job.policy.overlap, job.occupancy] is not Verdict.RUN:
+                return None  # beside a live run no slot is asked for that could not run anyway
+            return max(job.probe, self._live.release, job.retry_at or 0)
         at = max(job.due, self._live.release)
+        if self._claims.shared and job.slot == job.skips:
+            at = job.slot - SKIP_EARLY_MS  # before any other worker asks for it
         return at if job.retry_at is None else max(at, job.retry_at)
 
     def _serve_due(self, job: Entry) -> None:
@@ -394,8 +520,12 @@ class Timetable:
         assert job.slot is not None  # seen by the caller
         if job.slot == job.skips:
             skipped, (following, at) = job.slot, self._after(job, job.slot)
-            self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
             self._move_on(job, skipped, following, at)
+            if self._claims.shared:
+                period = HOUR_MS if following is None else following - skipped
+                self._claims.open(job, Candidate(skipped, "schedule", period, None, skips=True))
+                return
+            self._live.settle(job, skipped, Skipped("skip_next"), "schedule")
             if following is None or at > now:
                 job.is_limited = False
                 return
@@ -473,6 +603,8 @@ class Timetable:
         if not (job.removed or self._live.stopping):
             is_ready = job.waiting is not None and self._places.is_ready(job)
             at = self._live.now if is_ready else self._serve_at(job)
+            if job.claiming is not None and job.claiming.ask_at is not None:
+                at = job.claiming.ask_at if at is None else min(at, job.claiming.ask_at)
         if job.runs:
             for run in job.runs.values():
                 wakeup = run.wakeup()
@@ -487,11 +619,12 @@ class Timetable:
         e.Added: _added,
         e.Registered: _registered,
         e.Removed: _removed,
-        e.Paused: _paused,
-        e.Resumed: _resumed,
+        e.PauseAsked: _pause_asked,
+        e.ResumeAsked: _resume_asked,
         e.SkipAsked: _skip_asked,
         e.Triggered: _triggered,
         e.Answered: _answered,
+        e.Renewed: _renewed,
         e.AttemptEnded: _attempt_ended,
         e.Stepped: _stepped,
         e.Stopping: _stop,

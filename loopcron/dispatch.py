@@ -14,13 +14,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from loopcron import ConfigError, Failed, HttpJob, Scheduler, Settled, SystemClock, at, env_token, every
+from loopcron.ledgers import open_ledger
 
 if TYPE_CHECKING:
-    from loopcron import Clock, Event, Observer, Transport
+    from loopcron import Clock, Event, Ledger, Observer, Schedule, Transport
 
 HEALTH_JOB: Final = "dispatch-health"
 """The job that asks the app once, after the start, whether it can be reached and takes the token."""
@@ -29,6 +31,7 @@ _ENABLED: Final = "DISPATCH_SCHEDULER_ENABLED"
 _TOKEN: Final = "DISPATCH_AGENT_TOKEN"  # noqa: S105 - the name of the variable
 _JOBS: Final = "DISPATCH_SCHEDULER_JOBS"
 _LEDGER: Final = "DISPATCH_SCHEDULER_LEDGER"
+_NAMESPACE: Final = "dispatch"
 _STARTUP_DELAY: Final = "DISPATCH_SCHEDULER_STARTUP_DELAY_MS"
 _PORT: Final = "PORT"
 
@@ -83,6 +86,8 @@ class Config:
     """The interval of each of the eight jobs; 0 turns a job off."""
     names: tuple[str, ...]
     """The jobs that ``DISPATCH_SCHEDULER_JOBS`` picks, in the order of the table, be they on or off."""
+    ledger: Ledger | None = field(default=None, compare=False)
+    """What ``DISPATCH_SCHEDULER_LEDGER`` names; None: each replica runs every job. It shows no password."""
 
     @property
     def base_url(self) -> str:
@@ -113,11 +118,9 @@ def config_from_env(env: Mapping[str, str]) -> Config:
 
     Raises:
         ConfigError: ``DISPATCH_SCHEDULER_JOBS`` names a job that does not exist, or ``DISPATCH_SCHEDULER_LEDGER`` is
-            set: sharing is not available yet, and ignoring it would run every job once per replica.
+            no URL of a ledger, or of one whose driver is not installed.
     """
-    if env.get(_LEDGER, "").strip():
-        # The value is not shown: such a URL holds a password.
-        raise ConfigError(_LEDGER, "...", "ledger URLs are not supported yet; leave it unset, and run one replica only")
+    url = env.get(_LEDGER, "").strip()
     config = Config(
         enabled=env.get(_ENABLED) == "true",
         has_token=bool(env.get(_TOKEN, "").strip()),
@@ -127,6 +130,7 @@ def config_from_env(env: Mapping[str, str]) -> Config:
             {row.name: _duration(env, row.variable, row.interval, "turns the job off") for row in _TABLE}
         ),
         names=_names(env.get(_JOBS, "")),
+        ledger=open_ledger(url, namespace=_NAMESPACE) if url else None,
     )
     if config.enabled and config.idle_because is not None:
         _logger.warning("no job is scheduled: %s", config.idle_because)
@@ -175,6 +179,7 @@ def scheduler(
         # Said outright: an address that is looked up could be another program's, and get the token.
         transport = LoopbackTransport(config.base_url)
     made = Scheduler(
+        ledger=config.ledger,
         transport=transport,
         clock=clock,
         observers=(_HealthReport(config), *observers),
@@ -190,8 +195,20 @@ def _job(config: Config, row: _Row) -> HttpJob:
     interval = config.intervals[row.name]
     if not interval:
         raise ConfigError(row.variable, 0, f"turns the job {row.name} off; give a number of milliseconds above 0")
-    schedule = every(interval, anchor="start", phase=config.startup_delay)
-    return HttpJob(row.name, schedule, row.path, json=row.body, token=env_token(_TOKEN))
+    make = partial(HttpJob, row.name, path=row.path, json=row.body, token=env_token(_TOKEN))
+    if config.ledger is None:
+        return make(schedule=every(interval, anchor="start", phase=config.startup_delay))
+    # Replicas have to agree on the slots, and a deploy every few minutes must not starve the job.
+    return make(schedule=every(interval), run_on_start=True)
+
+
+@final
+class _Once:
+    """A schedule that says nothing of itself: each replica has an instant of its own, which is no other schedule."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.next_after = schedule.next_after
+        self.latest_until = schedule.latest_until
 
 
 def _health_job(made_at: datetime) -> HttpJob:
@@ -201,7 +218,7 @@ def _health_job(made_at: datetime) -> HttpJob:
     # after one bad answer. Removing the job instead would drop its outcome, and the check of the next start.
     return HttpJob(
         HEALTH_JOB,
-        at(made_at),
+        _Once(at(made_at)),
         "/api/health",
         method="GET",
         token=env_token(_TOKEN),

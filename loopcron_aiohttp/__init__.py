@@ -7,5 +7,6 @@ Call `install` on the app after its other clean-up contexts were added.
 from __future__ import annotations
 
 from loopcron_aiohttp._app import SCHEDULER, get_scheduler, install, scheduler_from
+from loopcron_aiohttp._guard import guarded, pass_from
 
-__all__ = ("SCHEDULER", "get_scheduler", "install", "scheduler_from")
+__all__ = ("SCHEDULER", "get_scheduler", "guarded", "install", "pass_from", "scheduler_from")

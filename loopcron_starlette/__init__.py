@@ -7,6 +7,16 @@ Pass ``lifespan(scheduler)`` to the app, or call `install` on an app that is mad
 from __future__ import annotations
 
 from loopcron_starlette._asgi import ASGITransport
+from loopcron_starlette._guard import guarded, pass_from, slot_guard
 from loopcron_starlette._lifespan import get_scheduler, install, lifespan, scheduler_from
 
-__all__ = ("ASGITransport", "get_scheduler", "install", "lifespan", "scheduler_from")
+__all__ = (
+    "ASGITransport",
+    "get_scheduler",
+    "guarded",
+    "install",
+    "lifespan",
+    "pass_from",
+    "scheduler_from",
+    "slot_guard",
+)

@@ -6,8 +6,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 from loopcron._clock import SystemClock
-from loopcron._events import Answer, Claim, Finish, Lost, Register, Won
 from loopcron._instants import to_ms
+from loopcron._ledger import (
+    EARLY_MS,
+    Answer,
+    Claim,
+    Finish,
+    Held,
+    Lost,
+    Pause,
+    Paused,
+    Register,
+    Renew,
+    Row,
+    TooEarly,
+    Won,
+    outcome_text,
+)
+from loopcron._outcomes import Outcome, Succeeded
 
 if TYPE_CHECKING:
     from loopcron._protocols import Clock
@@ -16,13 +32,53 @@ __all__ = ("MemoryLedger",)
 
 
 @final
-class _Row:
-    __slots__ = ("claim_id", "fence", "watermark")
+class _Entry:
+    """A row that changes in place: one is changed twice for every run."""
 
-    def __init__(self, watermark: int) -> None:
+    __slots__ = (
+        "claim_id",
+        "ended",
+        "fence",
+        "finished",
+        "job",
+        "lease_until",
+        "outcome",
+        "paused",
+        "schedule",
+        "succeeded",
+        "watermark",
+    )
+
+    def __init__(self, job: str, watermark: int, schedule: str = "") -> None:
+        self.job = job
         self.watermark = watermark
+        self.schedule = schedule
         self.fence = 0
         self.claim_id = ""
+        self.finished = True
+        self.lease_until: int | None = None
+        self.outcome: Outcome | None = None
+        self.ended: int | None = None
+        self.succeeded: int | None = None
+        self.paused = False
+
+    def lower(self, mark: int) -> None:
+        self.watermark = min(self.watermark, mark)
+
+    def row(self, now: int) -> Row:
+        return Row(
+            self.job,
+            self.watermark,
+            self.fence,
+            self.claim_id,
+            self.finished,
+            None if self.lease_until is None else self.lease_until - now,
+            "" if self.outcome is None else outcome_text(self.outcome),
+            self.ended,
+            self.succeeded,
+            self.paused,
+            self.schedule,
+        )
 
 
 @final
@@ -41,41 +97,112 @@ class MemoryLedger:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._rows: dict[str, _Row] = {}
+        self._entries: dict[str, _Entry] = {}
 
-    async def register(self, jobs: Sequence[Register]) -> Sequence[int]:
+    @property
+    def is_shared(self) -> bool:
+        """See `Ledger.is_shared`."""
+        return False
+
+    async def register(self, jobs: Sequence[Register]) -> Sequence[Row]:
         """See `Ledger.register`."""
         now = to_ms(self._clock.now())
         if any(job.corrected for job in jobs):
-            for row in self._rows.values():  # of removed jobs too, which may be added again
-                row.watermark = min(row.watermark, now)
+            for entry in self._entries.values():  # of removed jobs too, which may be added again
+                entry.lower(now)
         return [self._register(job, now) for job in jobs]
 
-    def _register(self, job: Register, now: int) -> int:
+    def _register(self, job: Register, now: int) -> Row:
         mark = now if job.watermark is None else job.watermark
-        row = self._rows.get(job.job)
-        if row is None:
-            row = self._rows[job.job] = _Row(mark)
+        entry = self._entries.get(job.job)
+        if entry is None:
+            entry = self._entries[job.job] = _Entry(job.job, mark, job.schedule)
         elif job.corrected:
-            row.watermark = min(row.watermark, mark)
-        return row.watermark
+            entry.lower(mark)
+        before = entry.row(now)
+        entry.schedule = job.schedule or entry.schedule
+        return before
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[Answer]:
-        """See `Ledger.claim`; the fence is at least the store's now in ms, so it rises even over a restart."""
+        """See `Ledger.claim`."""
         now = to_ms(self._clock.now())
         return [self._claim(claim, now) for claim in claims]
 
     def _claim(self, claim: Claim, now: int) -> Answer:
-        row = self._rows.setdefault(claim.job, _Row(claim.slot - 1))
-        if claim.slot > row.watermark:
-            row.watermark = claim.slot
-            row.fence = max(row.fence + 1, now)
-            row.claim_id = claim.claim_id
-            return Won(row.fence)
-        return Won(row.fence) if row.claim_id == claim.claim_id else Lost(row.watermark)
+        entry = self._entries.get(claim.job) or _Entry(claim.job, claim.slot - 1)
+        until = entry.lease_until
+        if entry.claim_id == claim.claim_id:
+            if until is not None and claim.lease is not None:
+                entry.lease_until = now + claim.lease
+            return Won(entry.fence)
+        if claim.slot <= entry.watermark:
+            return Lost(entry.row(now))
+        if entry.paused:
+            return Paused()
+        if claim.slot > now + EARLY_MS:
+            return TooEarly(claim.slot - now)
+        if until is not None and until > now and claim.lease is not None:
+            return Held(until - now)
+        won = Won(max(entry.fence + 1, now))
+        if until is not None and until <= now:  # given back it would be None
+            won = Won(won.fence, entry.watermark, entry.claim_id)
+        self._entries[claim.job] = entry
+        entry.watermark, entry.fence, entry.claim_id, entry.finished = claim.slot, won.fence, claim.claim_id, False
+        entry.lease_until = None if claim.lease is None else now + claim.lease
+        return won
 
-    async def finish(self, finishes: Sequence[Finish]) -> None:
-        """See `Ledger.finish`; nothing is kept, because the scheduler's own history holds every outcome."""
+    async def renew(self, renewals: Sequence[Renew]) -> Sequence[bool]:
+        """See `Ledger.renew`."""
+        now = to_ms(self._clock.now())
+        return [self._renew(renewal, now) for renewal in renewals]
+
+    def _renew(self, renewal: Renew, now: int) -> bool:
+        entry = self._entries.get(renewal.job)
+        if entry is None or entry.fence != renewal.fence:
+            return False
+        if entry.lease_until is None or entry.lease_until <= now:
+            return entry.finished and entry.fence > 0
+        entry.lease_until = now + renewal.lease
+        return True
+
+    async def finish(self, finishes: Sequence[Finish]) -> Sequence[bool]:
+        """See `Ledger.finish`."""
+        now = to_ms(self._clock.now())
+        return [self._finish(finish, now) for finish in finishes]
+
+    def _finish(self, finish: Finish, now: int) -> bool:
+        entry = self._entries.get(finish.job)
+        if entry is None or entry.fence != finish.fence or entry.finished:
+            return False
+        entry.finished, entry.lease_until, entry.outcome, entry.ended = True, None, finish.outcome, now
+        if isinstance(finish.outcome, Succeeded):
+            entry.succeeded = now
+        return True
+
+    async def pause(self, pauses: Sequence[Pause]) -> None:
+        """See `Ledger.pause`."""
+        now = to_ms(self._clock.now())
+        for pause in pauses:
+            self._entries.setdefault(pause.job, _Entry(pause.job, now)).paused = pause.paused
+
+    async def peek(self, jobs: Sequence[str]) -> Sequence[Row | None]:
+        """See `Ledger.peek`."""
+        now = to_ms(self._clock.now())
+        found = (self._entries.get(job) for job in jobs)
+        return [None if entry is None else entry.row(now) for entry in found]
+
+    async def reset(self, jobs: Sequence[str]) -> Sequence[Row | None]:
+        """See `Ledger.reset`."""
+        now = to_ms(self._clock.now())
+        for job in jobs:
+            entry = self._entries.get(job)
+            if entry is not None:
+                entry.lower(now)
+                entry.lease_until = None
+        return await self.peek(jobs)
+
+    async def close(self) -> None:
+        """See `Ledger.close`: there is nothing to let go of, and the rows stay."""
 
     def __repr__(self) -> str:
         return "memory"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loopcron.testing._histories import (
         ClockEvent as ClockEvent, ClockStep as ClockStep, Drift as Drift, Outage as Outage, Suspend as Suspend
     )
+    from loopcron.testing._ledger_contract import LedgerContract as LedgerContract
     from loopcron.testing._misbehaving import MisbehavingServer as MisbehavingServer, Seen as Seen
     from loopcron.testing._recording import (
         RecordingObserver as RecordingObserver, RecordingTransport as RecordingTransport
@@ -42,6 +43,7 @@ else:
         "_fake_clock": "FakeClock hang",
         "_faults": "Faults FaultyClock FaultyLedger FaultyObserver FaultySchedule FaultyTransport",
         "_histories": "ClockEvent ClockStep Drift Outage Suspend",
+        "_ledger_contract": "LedgerContract",
         "_misbehaving": "MisbehavingServer Seen",
         "_recording": "RecordingObserver RecordingTransport",
         "_simulate": "simulate",
@@ -53,9 +55,10 @@ else:
 
 __all__ = (
     "Behaviour", "ClockEvent", "ClockStep", "Drift", "FakeClock", "Faults", "FaultyClock", "FaultyLedger",
-    "FaultyObserver", "FaultySchedule", "FaultyTransport", "MisbehavingServer", "MissedRange", "Outage",
-    "RecordingObserver", "RecordingTransport", "Seen", "SimulatedAttempt", "SimulatedRun", "Suspend", "Timeline",
-    "TransportContract", "behaviours", "clock_histories", "hang", "outages", "outcomes", "schedules", "simulate",
+    "FaultyObserver", "FaultySchedule", "FaultyTransport", "LedgerContract", "MisbehavingServer", "MissedRange",
+    "Outage", "RecordingObserver", "RecordingTransport", "Seen", "SimulatedAttempt", "SimulatedRun", "Suspend",
+    "Timeline", "TransportContract", "behaviours", "clock_histories", "hang", "outages", "outcomes", "schedules",
+    "simulate",
 )
 # fmt: on
 # isort: on

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
-    from loopcron._events import Answer, Claim, Event, Finish, Register
+    from loopcron._events import Event
     from loopcron._http import Request, Response
+    from loopcron._ledger import Answer, Claim, Finish, Pause, Register, Renew, Row, Unavailable
     from loopcron._protocols import Clock, Ledger, Observer, Transport
     from loopcron._schedules import Schedule
 
@@ -81,7 +82,12 @@ class FaultyLedger:
         self._ledger = ledger
         self._faults = faults
 
-    async def register(self, jobs: Sequence[Register]) -> Sequence[int]:
+    @property
+    def is_shared(self) -> bool:
+        """See `Ledger.is_shared`; no call, and never fails."""
+        return self._ledger.is_shared
+
+    async def register(self, jobs: Sequence[Register]) -> Sequence[Row | Unavailable]:
         """See `Ledger.register`."""
         self._faults.call("ledger.register")
         return await self._ledger.register(jobs)
@@ -91,10 +97,34 @@ class FaultyLedger:
         self._faults.call("ledger.claim")
         return await self._ledger.claim(claims)
 
-    async def finish(self, finishes: Sequence[Finish]) -> None:
+    async def renew(self, renewals: Sequence[Renew]) -> Sequence[bool]:
+        """See `Ledger.renew`."""
+        self._faults.call("ledger.renew")
+        return await self._ledger.renew(renewals)
+
+    async def finish(self, finishes: Sequence[Finish]) -> Sequence[bool]:
         """See `Ledger.finish`."""
         self._faults.call("ledger.finish")
-        await self._ledger.finish(finishes)
+        return await self._ledger.finish(finishes)
+
+    async def pause(self, pauses: Sequence[Pause]) -> None:
+        """See `Ledger.pause`."""
+        self._faults.call("ledger.pause")
+        await self._ledger.pause(pauses)
+
+    async def peek(self, jobs: Sequence[str]) -> Sequence[Row | None]:
+        """See `Ledger.peek`."""
+        self._faults.call("ledger.peek")
+        return await self._ledger.peek(jobs)
+
+    async def reset(self, jobs: Sequence[str]) -> Sequence[Row | None]:
+        """See `Ledger.reset`."""
+        self._faults.call("ledger.reset")
+        return await self._ledger.reset(jobs)
+
+    async def close(self) -> None:
+        """See `Ledger.close`; never raises, and so never fails."""
+        await self._ledger.close()
 
 
 @final

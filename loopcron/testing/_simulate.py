@@ -18,6 +18,7 @@ from loopcron import _events as e
 from loopcron._attempts import STUCK_MS
 from loopcron._hands import Hands
 from loopcron._instants import MILLISECOND, from_ms
+from loopcron._ledger import Answer, Claim, Finish, Lost, Register, Row, Unavailable, Won
 from loopcron._outcomes import Failed, Outcome
 from loopcron._timetable import Timetable
 from loopcron.testing._arguments import as_scheduler, begin_and_end, check_slots, clock_history, outages
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from loopcron import Scheduler
     from loopcron._protocols import Job
 
+_DOWN: Final = (Unavailable("down"),)
 _REFUSED: Final = (Failed("transport", "refused", started=False), 0)
 
 
@@ -53,8 +55,8 @@ def simulate(
     at any shutdown, with its drain.
 
     Args:
-        jobs: Some jobs, or a scheduler: then its start-up delay, its limit, its drain and what is paused count too.
-            Its transport, ledger, clock and observers do not take part.
+        jobs: Some jobs, or a scheduler: then its start-up delay, its limit, its drain, ``on_ledger_error`` and what is
+            paused count too. Its transport, ledger, clock and observers do not take part.
         start: Aware; its timezone is the one of the pictures.
         duration: From 1 ms to ten years, and not for more than five million slots of ``every``.
         behave: What attempts do. A function of the `SimulatedAttempt`, or a sequence that is used up in the order in
@@ -113,6 +115,7 @@ class _Settings(NamedTuple):
     startup_delay: int
     max_running: int | None
     drain: int
+    fires: bool
     paused: frozenset[str]
 
 
@@ -232,11 +235,12 @@ class _Process:
         """When the loop wakes, in true time, where the clock has a history."""
         self._nap_until: int | None = None
         """What it is napping for, by the wall hand."""
-        self._begun: dict[tuple[str, int], tuple[int, e.Start]] = {}
+        self._begun: dict[tuple[str, int, int], tuple[int, e.Start]] = {}
         """
-        Of each live run, by its job and fence: when it began, and its latest attempt.
+        Of each live run, by its job, slot and fence: when it began, and its latest attempt.
 
-        Not by its slot, which recurs after a correction of the clock, while its earlier run may be alive.
+        A slot recurs after a correction of the clock, while its earlier run may be alive; and what fires without the
+        ledger has no fence.
         """
         self._ends: list[tuple[int, int, int, Outcome]] = []
         """A heap: when an attempt ends, its number, its run, its outcome. Those that were cut meanwhile stay in it."""
@@ -254,9 +258,9 @@ class _Process:
             e.JobParked: self._parked,
             e.Start: self._start,
             e.Cancel: self._cancel,
-            e.Claim: self._claim,
-            e.Register: self._register,
-            e.Finish: None,
+            Claim: self._claim,
+            Register: self._register,
+            Finish: None,
             e.Abandon: None,
             e.More: self._more,
         }
@@ -268,6 +272,7 @@ class _Process:
             startup_delay=settings.startup_delay,
             max_running=settings.max_running,
             worker=f"life-{world.lives}",
+            fires=settings.fires,
         )
         for job in world.jobs:
             self._tell(e.Added(job.name, job.schedule, job.policy, job.name in settings.paused))
@@ -354,7 +359,7 @@ class _Process:
     def _settled(self, settled: e.Settled) -> None:
         world = self._world
         world.events.append(settled)
-        begun = self._begun.pop((settled.job, settled.fence), None)
+        begun = self._begun.pop((settled.job, settled.slot, settled.fence), None)
         if begun is None:
             world.noted.append(Noted(settled, self._at))
         else:
@@ -369,7 +374,7 @@ class _Process:
         self._world.noted.append(Noted(parked, self._at))
 
     def _start(self, action: e.Start) -> None:
-        world, now, key = self._world, self._at, (action.job, action.fence)
+        world, now, key = self._world, self._at, (action.job, action.slot, action.fence)
         self._begun[key] = (now if action.attempt == 1 else self._begun[key][0], action)
         outcome, lasts = _REFUSED if self._refused and _within(self._refused, now) else world.decide(action, now)
         if gets_through(outcome):
@@ -388,34 +393,34 @@ class _Process:
             self._cut = True
             self._tell(e.AttemptEnded(action.run_id, None))
 
-    def _claim(self, claim: e.Claim) -> None:
+    def _claim(self, claim: Claim) -> None:
         world = self._world
         if self._unanswered and _within(self._unanswered, self._at):
-            self._tell(e.Answered((claim,), None))
+            self._tell(e.Answered((claim,), _DOWN))
             return
-        row = world.rows[claim.job]
-        answer: e.Answer
+        row = world.rows.setdefault(claim.job, _Row(claim.slot - 1))
+        answer: Answer
         if claim.slot > row.watermark:
             row.watermark = claim.slot
             row.fence = max(row.fence + 1, self._wall)
-            answer = e.record(e.Won, (row.fence,))
+            answer = e.record(Won, (row.fence, None, ""))
         else:
-            answer = e.Lost(row.watermark)
+            answer = Lost(Row(claim.job, row.watermark))
         self._tell(e.record(e.Answered, ((claim,), (answer,))))
 
     def _more(self, _: e.More) -> None:
         self._told = True
 
-    def _register(self, asked: e.Register) -> None:
+    def _register(self, asked: Register) -> None:
         world = self._world
         if self._unanswered and _within(self._unanswered, self._at):
-            self._tell(e.Registered((asked.job,), None))
+            self._tell(e.Registered((asked.job,), (None,)))
             return
         mark = self._wall if asked.watermark is None else asked.watermark
         row = world.rows.setdefault(asked.job, _Row(mark))
         if asked.corrected and not world.keep_ledger:
             row.watermark = min(row.watermark, mark)
-        self._tell(e.Registered((asked.job,), (row.watermark,)))
+        self._tell(e.Registered((asked.job,), (Row(asked.job, row.watermark),)))
 
 
 def _within(windows: list[tuple[int, int]], now: int) -> bool:
@@ -428,5 +433,6 @@ def _settings(scheduler: Scheduler) -> _Settings:
         scheduler._startup_delay,  # noqa: SLF001
         scheduler._max_running,  # noqa: SLF001
         scheduler._drain,  # noqa: SLF001
-        frozenset(scheduler._paused),  # noqa: SLF001
+        scheduler._fires,  # noqa: SLF001
+        frozenset(name for name, paused in scheduler._pauses.items() if paused),  # noqa: SLF001
     )

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,19 +104,37 @@ class Life:
 class Process:
     """A server that runs."""
 
-    def __init__(self, server: str, scenario: str, folder: Path) -> None:
+    def __init__(
+        self,
+        server: str,
+        scenario: str,
+        folder: Path,
+        *,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.life = Life(server)
         self.port = free_port()
         self._log = folder / f"{server}-{scenario}.jsonl"
         self._stderr = folder / f"{server}-{scenario}.stderr"
-        environment = {name: value for name, value in os.environ.items() if name not in {"PORT", "WEB_CONCURRENCY"}}
-        environment |= {TOKEN: secrets.token_hex(), LOG: str(self._log), SCENARIO: scenario}
-        command = [part.format(port=self.port) for part in COMMANDS[server]]
+        self._read = 0
+        inherited = {name: value for name, value in os.environ.items() if name not in {"PORT", "WEB_CONCURRENCY"}}
+        inherited |= {TOKEN: secrets.token_hex(), LOG: str(self._log), SCENARIO: scenario}
         with self._stderr.open("wb") as stderr:
             # A session of its own, so that workers can be ended with it should it fail to.
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=stderr, stderr=stderr, start_new_session=True
+                [part.format(port=self.port) for part in command or COMMANDS[server]],
+                cwd=ROOT,
+                env=inherited | dict(environment or {}),
+                stdout=stderr,
+                stderr=stderr,
+                start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; of a server with workers the parent of these."""
+        return self._process.pid
 
     def ask(self) -> int | str:
         """Return the status of the health check, or what came instead."""
@@ -137,8 +155,11 @@ class Process:
     def read(self) -> Life:
         """Return its life so far."""
         if self._log.exists():
-            text, complete, _ = self._log.read_text().rpartition("\n")
-            self.life.log = [json.loads(line) for line in text.splitlines()] if complete else []
+            with self._log.open("rb") as log:
+                log.seek(self._read)
+                text, complete, _ = log.read().rpartition(b"\n")
+            self._read += len(text) + len(complete)
+            self.life.log += map(json.loads, text.splitlines())
         self.life.stderr = self._stderr.read_text()
         return self.life
 

@@ -15,6 +15,7 @@ from loopcron import CatchUp, Policy, Schedule, cron, every
 from loopcron import _events as e
 from loopcron._outcomes import Missed
 from loopcron._timetable import Timetable
+from tests.rows import registered
 
 SLOTS = 100_000
 REPETITIONS = 25
@@ -47,7 +48,7 @@ def settle(schedule: Schedule, catch_up: CatchUp) -> float:
     """Return how many milliseconds the one poll took that found all the slots overdue."""
     timetable = Timetable(START)
     timetable.handle(e.Added("job", schedule, Policy(catch_up=catch_up)), START)
-    timetable.handle(e.Registered(["job"], [START]), START)
+    timetable.handle(registered(["job"], [START]), START)
     timetable.poll(START)
     now = START + SLOTS * MINUTE_MS
     begin = time.perf_counter()

@@ -21,21 +21,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ("loopcron_starlette", "loopcron_aiohttp")
 
-CLI = ("_cli", "_cli_next", "_cli_parts", "_cli_simulate")
+CLI = ("_cli", "_cli_ledger", "_cli_next", "_cli_parts", "_cli_simulate")
 LADDER = (
     ("_errors", "_instants", "_lazy", "_tables", "_policies"),
     (
         *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe"),
-        *("_outcomes", "_events"),
+        *("_outcomes", "_ledger", "_events", "_admission"),
     ),
-    ("_agenda", "_attempts", "_due", "_entries", "_live", "_places", "_timetable"),
+    ("_agenda", "_attempts", "_claims", "_due", "_entries", "_live", "_places", "_timetable"),
     (
-        *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener"),
+        *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener", "_workers"),
         *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),
     ),
     ("ledgers",),
     ("_hands", "_runs", "_tasks"),
-    ("_engine", "_scheduler"),
+    ("_engine", "_scheduler", "_kept_lease", "_guard"),
     ("",),  # loopcron/__init__.py, which re-exports the rungs below it
     ("observers", "status", "testing", "dispatch", *CLI, "__main__"),
 )

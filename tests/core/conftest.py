@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
 
 from loopcron import _events as e
+from loopcron._claims import SPREAD_MS
 from loopcron._entries import JobFacts
 from loopcron._every import every
+from loopcron._ledger import Answer, Claim, Register, Renew, Row, Unavailable, Won
 from loopcron._outcomes import Outcome
 from loopcron._policies import Policy
 from loopcron._schedules import Schedule
 from loopcron._timetable import Timetable
+from tests.rows import lost, registered
 
 START = 1_772_323_200_000
 """2026-03-01T00:00:00Z, a slot of any schedule that divides the day."""
@@ -22,23 +26,27 @@ _A = TypeVar("_A")
 class Desk:
     """A timetable with its time. All times are in ms from the start."""
 
-    def __init__(self, startup_delay: int = 0, now: int = START, max_running: int | None = None) -> None:
+    def __init__(self, startup_delay: int = 0, now: int = START, **options: Any) -> None:
         self.start = now
         self.now = now
-        self.timetable = Timetable(now, startup_delay=startup_delay, max_running=max_running, worker="w")
+        self.timetable = Timetable(now, startup_delay=startup_delay, worker="w", **options)
         self.actions: list[e.Action] = []
         """All that was asked for and not taken."""
-        self.claims: list[e.Claim] = []
+        self.claims: list[Claim] = []
         self.starts: dict[int, e.Start] = {}
+        self.renews = True
+        """Whether each lease is renewed as soon as that is asked for."""
 
     def turn(self) -> None:
         while actions := self.timetable.poll(self.now):
             self.actions += actions
             for action in actions:
-                if isinstance(action, e.Claim):
+                if isinstance(action, Claim):
                     self.claims.append(action)
                 elif isinstance(action, e.Start):
                     self.starts[action.run_id] = action
+                elif isinstance(action, Renew) and self.renews:
+                    self.timetable.handle(e.Renewed([action], [True]), self.now)
 
     def at(self, elapsed: int) -> None:
         """Poll at this time, and at no other on the way."""
@@ -70,19 +78,46 @@ class Desk:
     ) -> None:
         """Add a job, every minute if not said otherwise, and register it with the watermark that it asks for."""
         self.tell(e.Added(name, every(minutes=1) if schedule is None else schedule, Policy(**policy), paused))
-        for register in self.take(e.Register):
+        for register in self.take(Register):
             watermark = self.now if register.watermark is None else register.watermark
-            self.tell(e.Registered([name], [watermark - behind]))
+            self.tell(registered([name], [watermark - behind]))
+
+    def register(self, row: Row, schedule: Schedule | None = None) -> None:
+        """Add a job, every minute if not said otherwise, and let the ledger answer with this row."""
+        self.tell(e.Added(row.job, every(minutes=1) if schedule is None else schedule, Policy()))
+        self.tell(e.Registered([row.job], [row]))
+
+    def ask(self, elapsed: int) -> None:
+        """Poll at each wake-up up to this time and the moment after, in which all workers ask for its slots."""
+        self.go(elapsed + SPREAD_MS)
 
     def win(self, elapsed: int | None = None) -> None:
         """Win all open claims."""
         claims, self.claims = self.claims, []
-        self.tell(e.Answered(claims, [e.Won(7) for _ in claims]), elapsed)
+        self.tell(e.Answered(claims, [Won(7) for _ in claims]), elapsed)
 
-    def lose(self, *, unavailable: bool = False) -> None:
-        """Lose all open claims, or hear that the ledger cannot be asked."""
+    def lose(self) -> None:
+        """Lose all open claims."""
         claims, self.claims = self.claims, []
-        self.tell(e.Answered(claims, None if unavailable else [e.Lost(claim.slot) for claim in claims]))
+        self.tell(e.Answered(claims, [lost(claim) for claim in claims]))
+
+    def give_up(self) -> None:
+        """Hear that the ledger cannot be asked, until nobody asks it any more about what is open now."""
+        asked = {claim.claim_id for claim in self.claims}
+        while asked & {claim.claim_id for claim in self.claims}:
+            self.hear(Unavailable("down"))
+            while not self.claims and (wakeup := self.timetable.next_wakeup()) is not None and self.waits(asked):
+                self.now = wakeup
+                self.turn()
+
+    def waits(self, claim_ids: set[str]) -> bool:
+        """Return whether the ledger is to be asked again about any of these claims."""
+        return not claim_ids.isdisjoint(self.timetable._claims._open)
+
+    def hear(self, answer: Answer, elapsed: int | None = None) -> None:
+        """Hear the same answer to all open claims."""
+        claims, self.claims = self.claims, []
+        self.tell(e.Answered(claims, [answer] * len(claims)), elapsed)
 
     def trigger(self, elapsed: int | None = None, *, name: str = "job", number: int = 1) -> None:
         """Ask for a manual run."""
@@ -106,7 +141,7 @@ class Desk:
 
     def claimed(self) -> list[tuple[str, int]]:
         """Take the claims: job and slot in ms from the start; they stay open."""
-        return [(claim.job, claim.slot - self.start) for claim in self.take(e.Claim)]
+        return [(claim.job, claim.slot - self.start) for claim in self.take(Claim)]
 
     def told(self) -> list[tuple[str, int, Outcome]]:
         """Take the outcomes with their jobs and slots in ms from the start."""
@@ -138,3 +173,21 @@ def late_desk() -> Desk:
 def narrow() -> Desk:
     """A desk whose timetable has a place for one run of all jobs."""
     return Desk(max_running=1)
+
+
+@pytest.fixture
+def make_desk() -> Callable[..., Desk]:
+    """Make a desk with other options."""
+    return Desk
+
+
+@pytest.fixture
+def shared() -> Desk:
+    """A desk whose ledger other workers share."""
+    return Desk(shared=True)
+
+
+@pytest.fixture
+def firing() -> Desk:
+    """A desk whose ledger other workers share, and whose slots run without it once it was down for a while."""
+    return Desk(shared=True, fires=True)

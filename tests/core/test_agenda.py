@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from loopcron import _events as e
 from loopcron._agenda import Agenda
 from loopcron._every import every
+from loopcron._ledger import Claim
 from loopcron._policies import Policy
 from loopcron._timetable import CHUNK, Timetable
+from tests.rows import registered
 
 START = 1_772_323_200_000
 MINUTE = 60_000
@@ -127,11 +129,11 @@ def test_crowd_is_handed_out_in_chunks() -> None:
     names = [f"j{number:04}" for number in range(2 * CHUNK + 1)]
     for name in names:
         timetable.handle(e.Added(name, every(minutes=1), Policy()), START)
-    timetable.handle(e.Registered(names, [START] * len(names)), START)
+    timetable.handle(registered(names, [START] * len(names)), START)
     timetable.poll(START)
     sizes = []
     while actions := timetable.poll(START + MINUTE):
-        sizes.append(sum(isinstance(action, e.Claim) for action in actions))
+        sizes.append(sum(isinstance(action, Claim) for action in actions))
         assert isinstance(actions[-1], e.More) == (len(sizes) < 3)
         assert [action for action in actions if isinstance(action, e.More)] == [e.More("", START + MINUTE)] * (
             len(sizes) < 3
@@ -146,7 +148,7 @@ def test_adding_and_removing_for_ever_stays_bounded() -> None:
         now = START + number
         name = f"j{number}"
         timetable.handle(e.Added(name, every(hours=1), Policy()), now)
-        timetable.handle(e.Registered([name], [now]), now)
+        timetable.handle(registered([name], [now]), now)
         timetable.handle(e.Triggered(name, f"{name}@manual"), now)
         started = [action for action in timetable.poll(now) if isinstance(action, e.Start)]
         timetable.handle(e.AttemptEnded(started[0].run_id, None), now)
@@ -158,7 +160,7 @@ def test_adding_and_removing_for_ever_stays_bounded() -> None:
         timetable._jobs,
         timetable._live._running,
         timetable._live._stuck,
-        timetable._places.claiming,
+        timetable._claims._open,
         timetable._places.line,
     )
     assert not any(left)

@@ -220,7 +220,7 @@ def test_stuck_run_ends_the_waiting(desk: Desk) -> None:
 def test_rest_of_the_backlog_ends_with_the_job(desk: Desk, end: str) -> None:
     """What was still to be caught up ends as one range at pause, removal or stop."""
     facts: dict[str, list[Any]] = {
-        "pause": [e.Paused("job"), e.Resumed("job")],
+        "pause": [e.PauseAsked("job"), e.ResumeAsked("job")],
         "remove": [e.Removed("job")],
         "stop": [e.Stopping(60_000)],
     }

@@ -12,10 +12,12 @@ from loopcron._combined import any_of
 from loopcron._errors import ScheduleError
 from loopcron._every import at, every
 from loopcron._instants import to_ms
+from loopcron._ledger import Register
 from loopcron._local import cron
 from loopcron._policies import Policy
 from loopcron._schedules import COUNT_LIMIT, MsSchedule
 from loopcron._timetable import Timetable
+from tests.rows import registered
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -209,9 +211,9 @@ def first_slot(schedule: MsSchedule, name: str) -> int | None:
     timetable = Timetable(to_ms(NOON))
     timetable.handle(e.Added(name, schedule, Policy()), to_ms(NOON))
     (register,) = timetable.poll(to_ms(NOON))
-    assert isinstance(register, e.Register)
+    assert isinstance(register, Register)
     watermark = to_ms(NOON) if register.watermark is None else register.watermark
-    timetable.handle(e.Registered([name], [watermark]), to_ms(NOON))
+    timetable.handle(registered([name], [watermark]), to_ms(NOON))
     facts = timetable.facts(name)
     assert facts is not None
     return facts.slot

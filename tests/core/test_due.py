@@ -10,8 +10,10 @@ import pytest
 from loopcron import _events as e
 from loopcron._every import at, every
 from loopcron._instants import from_ms
+from loopcron._ledger import Claim, Register
 from loopcron._outcomes import Missed, Skipped, Succeeded
 from loopcron._policies import Policy
+from tests.rows import registered
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -22,7 +24,7 @@ DAY = 24 * HOUR
 
 
 def claimed(desk: Desk) -> list[int]:
-    return [claim.slot - desk.start for claim in desk.take(e.Claim)]
+    return [claim.slot - desk.start for claim in desk.take(Claim)]
 
 
 def test_slot_equal_to_now_is_due(desk: Desk) -> None:
@@ -172,7 +174,7 @@ def test_run_on_start_runs_the_newest_slot_however_late(late_desk: Desk, policy:
 def test_run_on_start_asks_for_the_newest_slot_alone(desk: Desk) -> None:
     """Such a job registers one millisecond before its newest slot, so a new row never back-fills more than that one."""
     desk.tell(e.Added("job", every(hours=7), Policy(run_on_start=True)))
-    (register,) = desk.take(e.Register)
+    (register,) = desk.take(Register)
     newest = desk.start // (7 * HOUR) * (7 * HOUR)
     assert register.watermark == newest - 1
 
@@ -181,7 +183,7 @@ def test_run_on_start_obeys_the_ledger(desk: Desk) -> None:
     """If the row says that the newest slot was served, the job waits for its next one."""
     desk.tell(e.Added("job", every(hours=7), Policy(run_on_start=True)))
     newest = desk.start // (7 * HOUR) * (7 * HOUR)
-    desk.tell(e.Registered(["job"], [newest]))
+    desk.tell(registered(["job"], [newest]))
     assert claimed(desk) == []
     assert desk.facts().slot == newest + 7 * HOUR
 
@@ -189,7 +191,7 @@ def test_run_on_start_obeys_the_ledger(desk: Desk) -> None:
 def test_run_on_start_of_a_future_slot_waits(desk: Desk) -> None:
     """A job with no slot yet has nothing to run on start and registers at the store's now."""
     desk.tell(e.Added("job", at(from_ms(desk.start + MINUTE)), Policy(run_on_start=True)))
-    assert [register.watermark for register in desk.take(e.Register)] == [None]
+    assert [register.watermark for register in desk.take(Register)] == [None]
 
 
 def test_anchored_at_the_start_runs_at_the_start(desk: Desk) -> None:

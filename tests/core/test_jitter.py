@@ -105,8 +105,8 @@ def test_closing_ranges_go_by_the_instant(desk: Desk, end: str) -> None:
     desk.add(jitter=HALF)
     slot = desk.start + MINUTE
     if end == "resume":
-        desk.tell(e.Paused("job"))
-        desk.tell(e.Resumed("job"), MINUTE)
+        desk.tell(e.PauseAsked("job"))
+        desk.tell(e.ResumeAsked("job"), MINUTE)
         assert desk.outcomes() == [(MINUTE, Skipped("paused", slot, slot, 1))]
     elif end == "remove":
         desk.tell(e.Removed("job"), MINUTE)

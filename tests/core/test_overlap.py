@@ -10,6 +10,7 @@ import pytest
 from loopcron import _events as e
 from loopcron._every import at
 from loopcron._instants import from_ms
+from loopcron._ledger import Claim, Finish
 from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Retry
 from loopcron._tables import OVERLAP_TABLE, Occupancy, Overlap, Verdict
@@ -72,8 +73,9 @@ def test_queue_waiter_whose_claim_fails_is_over(desk: Desk, unavailable: bool, o
     desk.at(2 * MINUTE)
     desk.end(Succeeded())
     desk.actions.clear()
-    desk.lose(unavailable=unavailable)
+    desk.give_up() if unavailable else desk.lose()
     assert desk.outcomes() == [(2 * MINUTE, outcome)]
+    desk.actions.clear()
     desk.go(3 * MINUTE)
     assert desk.claimed() == [("job", 3 * MINUTE)]
 
@@ -86,7 +88,7 @@ def test_queue_waits_until_a_stuck_run_is_given_up(desk: Desk) -> None:
     desk.go(2 * MINUTE + 30_000)
     assert [cancel.by for cancel in desk.take(e.Cancel)] == ["timeout"]
     desk.go(2 * MINUTE + 31_999)
-    desk.take(e.Claim)
+    desk.take(Claim)
     assert desk.claimed() == []
     desk.go(2 * MINUTE + 32_000)
     assert desk.claimed() == [("job", 2 * MINUTE)]
@@ -203,7 +205,7 @@ def test_replace_while_the_claim_is_open_gives_the_slot_away(desk: Desk) -> None
     assert desk.begun() == []
     desk.win()
     assert desk.outcomes() == [(MINUTE, Interrupted("replace"))]
-    assert [finish.outcome for finish in desk.take(e.Finish)] == [Interrupted("replace")]
+    assert [finish.outcome for finish in desk.take(Finish)] == [Interrupted("replace")]
     assert desk.begun() == [("job", MINUTE, "manual")]
 
 
@@ -213,9 +215,9 @@ def test_replace_while_the_claim_is_open_and_fails(desk: Desk, unavailable: bool
     desk.add(overlap="replace", timeout=None)
     desk.at(MINUTE)
     desk.trigger()
-    desk.lose(unavailable=unavailable)
+    desk.give_up() if unavailable else desk.lose()
     assert desk.outcomes() == [(MINUTE, outcome)]
-    assert desk.take(e.Finish) == []
+    assert desk.take(Finish) == []
     assert desk.begun() == [("job", MINUTE, "manual")]
 
 
@@ -298,7 +300,7 @@ def test_trigger_that_waits_begins_while_paused(desk: Desk) -> None:
     """What somebody asked for goes on waiting over a pause, and begins in it."""
     run(desk, overlap="queue")
     desk.trigger()
-    desk.tell(e.Paused("job"))
+    desk.tell(e.PauseAsked("job"))
     assert desk.outcomes() == []
     desk.end(Succeeded(), 2 * MINUTE)
     assert desk.begun() == [("job", MINUTE, "manual")]
@@ -317,7 +319,7 @@ def wait(desk: Desk) -> None:
 def test_pause_ends_a_waiting_slot(desk: Desk) -> None:
     """A slot that waits when the job is paused is skipped as paused, and the run goes on."""
     wait(desk)
-    desk.tell(e.Paused("job"))
+    desk.tell(e.PauseAsked("job"))
     assert desk.outcomes() == [(2 * MINUTE, Skipped("paused"))]
     desk.end(Succeeded())
     assert desk.claimed() == []

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from loopcron import _events as e
 from loopcron._every import every
+from loopcron._ledger import Finish
 from loopcron._outcomes import Busy, Failed, Interrupted, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Retry
-
-if TYPE_CHECKING:
-    from tests.core.conftest import Desk
+from tests.core.conftest import Desk
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -70,7 +70,7 @@ def test_outcome_is_settled_and_written(desk: Desk) -> None:
     assert (settled.outcome, settled.attempt, settled.fence, settled.failures) == (Succeeded(204), 1, 7, 0)
     assert settled.duration_seconds == 1.5
     assert settled.late_seconds == 0.0
-    assert desk.take(e.Finish) == [e.Finish("job", desk.start + HOUR, 7, Succeeded(204))]
+    assert desk.take(Finish) == [Finish("job", desk.start + HOUR, 7, Succeeded(204))]
 
 
 def test_run_is_cancelled_at_its_deadline(desk: Desk) -> None:
@@ -345,13 +345,13 @@ def test_exception_is_delivered_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "outcome"), [([e.Lost(0)], Taken()), (None, Skipped("ledger"))], ids=["lost", "unavailable"]
+    ("end", "outcome"), [(Desk.lose, Taken()), (Desk.give_up, Skipped("ledger"))], ids=["lost", "unavailable"]
 )
-def test_claim_that_is_not_won_starts_nothing(desk: Desk, answers: list[e.Answer] | None, outcome: Outcome) -> None:
+def test_claim_that_is_not_won_starts_nothing(desk: Desk, end: Callable[[Desk], None], outcome: Outcome) -> None:
     """A lost claim is `Taken`, one that could not be asked is skipped, and the next slot is claimed as ever."""
     desk.add()
     desk.at(MINUTE)
-    desk.tell(e.Answered(desk.claims, answers))
+    end(desk)
     assert desk.outcomes() == [(MINUTE, outcome)]
     assert desk.take(e.Start) == []
     assert desk.facts().failures == 0

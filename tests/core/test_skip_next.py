@@ -106,7 +106,7 @@ def test_paused_job_skips_nothing(desk: Desk) -> None:
     desk.add(paused=True)
     ask(desk)
     assert (desk.facts().skips, desk.facts().skippable) == (None, None)
-    desk.tell(e.Resumed("job"))
+    desk.tell(e.ResumeAsked("job"))
     desk.go(MINUTE)
     assert desk.claimed() == [("job", MINUTE)]
 
@@ -115,8 +115,8 @@ def test_slot_belongs_to_the_pause_that_comes(desk: Desk) -> None:
     """A slot that was to be skipped and passes in a pause is one of the paused range."""
     desk.add()
     ask(desk)
-    desk.tell(e.Paused("job"))
-    desk.tell(e.Resumed("job"), 2 * MINUTE)
+    desk.tell(e.PauseAsked("job"))
+    desk.tell(e.ResumeAsked("job"), 2 * MINUTE)
     assert desk.outcomes() == [(2 * MINUTE, Skipped("paused", desk.start + MINUTE, desk.start + 2 * MINUTE, 2))]
 
 
@@ -124,8 +124,8 @@ def test_slot_outlives_a_short_pause(desk: Desk) -> None:
     """A pause that ends before the slot leaves it to be skipped."""
     desk.add()
     ask(desk)
-    desk.tell(e.Paused("job"), 1_000)
-    desk.tell(e.Resumed("job"), 2_000)
+    desk.tell(e.PauseAsked("job"), 1_000)
+    desk.tell(e.ResumeAsked("job"), 2_000)
     desk.go(MINUTE)
     assert desk.outcomes() == [(MINUTE, Skipped("skip_next"))]
 
@@ -168,8 +168,8 @@ def test_asking_while_paused_takes_nothing_back(desk: Desk) -> None:
     """A skip that was asked for before a short pause holds after it, also if somebody asked in vain meanwhile."""
     desk.add()
     ask(desk)
-    desk.tell(e.Paused("job"), 1_000)
+    desk.tell(e.PauseAsked("job"), 1_000)
     ask(desk)
-    desk.tell(e.Resumed("job"), 2_000)
+    desk.tell(e.ResumeAsked("job"), 2_000)
     desk.go(MINUTE)
     assert desk.outcomes() == [(MINUTE, Skipped("skip_next"))]

@@ -12,7 +12,8 @@ from loopcron._attempts import LiveRun
 from loopcron._entries import JobFacts
 from loopcron._events import Settled
 from loopcron._instants import from_ms
-from loopcron._outcomes import Busy, Failed, Interrupted, Outcome, Skipped, Succeeded, Taken, TimedOut
+from loopcron._ledger import Row
+from loopcron._outcomes import Busy, Failed, Interrupted, LeaseLost, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._status import (
     HISTORY,
     Health,
@@ -28,6 +29,7 @@ START = 1_772_323_200_000
 MINUTE = 60_000
 
 FINE: dict[str, Any] = {
+    "row": None,
     "added": START,
     "slot": START + MINUTE,
     "oldest": START + MINUTE,
@@ -109,6 +111,67 @@ def test_stopped_scheduler_is_said_first_and_overdue() -> None:
     assert unknown["job"].state is JobState.STOPPED
     assert unknown["job"].next_slot_at is None
     assert unknown["job"].consecutive_failures == 0
+
+
+FAILED_ELSEWHERE = Row("job", START, outcome="Failed endpoint 503", ended=START + 500, succeeded=START + 300)
+FINE_ELSEWHERE = Row("job", START, outcome="Succeeded 200", ended=START + 500, succeeded=START + 500)
+
+
+@pytest.mark.parametrize("outcome", ["Failed job", "Failed endpoint 503", "TimedOut", "LeaseLost"])
+def test_failure_that_the_ledger_shows_counts(outcome: str) -> None:
+    """A job whose last run failed is failing, whichever worker ran it and whether this one ever did."""
+    row = FAILED_ELSEWHERE._replace(outcome=outcome)
+    for record in (None, record_of(Succeeded())):
+        health = read(record, row=row)
+        assert health.state is JobState.FAILING
+        assert health.why == f"the last run that the ledger knows of ended as: {outcome}"
+        assert health.consecutive_failures == 0
+
+
+@pytest.mark.parametrize("outcome", ["", "Succeeded", "Succeeded 200", "Busy", "Skipped paused", "Interrupted"])
+def test_other_outcomes_in_the_ledger_are_no_failures(outcome: str) -> None:
+    """What succeeded, or says nothing of the job, leaves it well."""
+    assert read(row=FAILED_ELSEWHERE._replace(outcome=outcome)).state is JobState.OK
+
+
+def test_failure_in_the_ledger_that_is_older_than_our_last_run_is_over() -> None:
+    """What this worker saw last is newer, and counts."""
+    row = FAILED_ELSEWHERE._replace(ended=START + 200)
+    assert read(record_of(Succeeded()), row=row).state is JobState.OK
+    assert read(record_of(Succeeded()), row=row._replace(ended=START + 201)).state is JobState.FAILING
+
+
+def test_run_elsewhere_ends_a_failure_here() -> None:
+    """A job that failed here and has succeeded elsewhere since is well, but still counts its failures here."""
+    record = record_of(Failed("job", "x"))
+    assert read(record, failures=1).state is JobState.FAILING
+    assert read(record, failures=1, row=FINE_ELSEWHERE._replace(ended=START + 200)).state is JobState.FAILING
+    health = read(record, failures=1, row=FINE_ELSEWHERE)
+    assert health.state is JobState.OK
+    assert health.consecutive_failures == 1
+
+
+def test_row_without_an_end_says_nothing() -> None:
+    """Of a job that was only registered, nothing is known."""
+    assert read(record_of(Failed("job", "x")), failures=1, row=Row("job", START)).state is JobState.FAILING
+    assert read(row=Row("job", START)).state is JobState.OK
+
+
+def test_last_success_is_the_newest_of_all_workers() -> None:
+    """Ours or the row's, whichever is later; None if there is none."""
+    ours = record_of(Succeeded())
+    assert read(ours).last_succeeded_at == from_ms(START + 200)
+    assert read(ours, row=FINE_ELSEWHERE).last_succeeded_at == from_ms(START + 500)
+    assert read(ours, row=FINE_ELSEWHERE._replace(succeeded=START + 1)).last_succeeded_at == from_ms(START + 200)
+    assert read(row=FINE_ELSEWHERE).last_succeeded_at == from_ms(START + 500)
+    assert read(row=Row("job", START)).last_succeeded_at is None
+
+
+def test_lost_lease_is_a_failure_and_said_so() -> None:
+    """A run whose lease was lost did not do its work, as far as this worker knows."""
+    health = read(record_of(LeaseLost()), failures=1)
+    assert health.state is JobState.FAILING
+    assert health.why == "1 runs in a row failed; the last one: its lease was lost"
 
 
 @pytest.mark.parametrize(("age", "state"), [(2 * MINUTE, JobState.OK), (2 * MINUTE + 1, JobState.OVERDUE)])
@@ -211,9 +274,10 @@ def test_history_keeps_no_exception() -> None:
 @pytest.mark.parametrize("state", list(JobState))
 def test_health_of_the_whole_follows_from_its_jobs(state: JobState) -> None:
     """Liveness is red only for what a restart mends; ok also wants no job to be failing, busy or parked."""
-    job = JobHealth("job", state, "", False, 0, None, None, None)
+    needs_restart = state in (JobState.STUCK, JobState.OVERDUE)
+    job = JobHealth("job", state, "", False, needs_restart, 0, None, None, None)
     health = Health(True, 1.0, (job,))
-    assert health.live == (state not in (JobState.STUCK, JobState.OVERDUE))
+    assert health.live is not needs_restart
     assert health.ok == (state in (JobState.OK, JobState.PAUSED, JobState.ENDED))
     assert not dataclasses.replace(health, running=False).live
     assert not dataclasses.replace(health, running=False).ok

@@ -11,9 +11,11 @@ import pytest
 from loopcron import _events as e
 from loopcron._every import at, every
 from loopcron._instants import from_ms
+from loopcron._ledger import Claim, Finish, Register
 from loopcron._outcomes import Failed, Interrupted, Missed, Outcome, Skipped, Succeeded, Taken, TimedOut
 from loopcron._policies import Policy, Retry
 from loopcron._timetable import Timetable
+from tests.rows import lost, registered
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -42,7 +44,7 @@ def begin(desk: Desk, **policy: Any) -> None:
 def test_job_registers_before_it_claims(desk: Desk) -> None:
     """A new job asks for its row, and before the answer nothing of it is claimed."""
     desk.tell(e.Added("job", every(minutes=1), Policy()))
-    assert desk.take(e.Register) == [e.Register("job", desk.start, None)]
+    assert desk.take(Register) == [Register("job", desk.start, None)]
     desk.at(5 * MINUTE)
     assert desk.actions == []
     assert desk.facts().slot is None
@@ -50,18 +52,18 @@ def test_job_registers_before_it_claims(desk: Desk) -> None:
 
 
 def test_registration_that_fails_is_repeated(desk: Desk) -> None:
-    """A ledger that cannot be asked is asked again after 1 s doubling to 5 min, and the job shows as parked so long."""
+    """A ledger that cannot be asked is asked again after 1 s doubling to 10 s, and the job shows as parked so long."""
     desk.tell(e.Added("job", every(minutes=1), Policy()))
     asked = []
     for _ in range(11):
-        desk.tell(e.Registered(["job"], None))
+        desk.tell(registered(["job"], None))
         assert desk.facts().parked == "the ledger could not be asked to register it"
         wakeup = desk.timetable.next_wakeup()
         assert wakeup is not None
         asked.append(wakeup - desk.now)
         desk.at(wakeup - desk.start)
-    assert asked == [1_000 * 2**n for n in range(9)] + [300_000] * 2
-    desk.tell(e.Registered(["job"], [desk.now]))
+    assert asked == [1_000, 2_000, 4_000, 8_000] + [10_000] * 7
+    desk.tell(registered(["job"], [desk.now]))
     assert desk.facts().slot is not None
     assert desk.facts().parked is None
 
@@ -70,9 +72,9 @@ def test_answers_for_jobs_that_are_gone_are_ignored(desk: Desk) -> None:
     """A registration that is answered after the removal, or twice, changes nothing."""
     desk.tell(e.Added("job", every(minutes=1), Policy()))
     desk.tell(e.Removed("job"))
-    desk.tell(e.Registered(["job", "stranger"], [desk.start, desk.start]))
+    desk.tell(registered(["job", "stranger"], [desk.start, desk.start]))
     desk.add()
-    desk.tell(e.Registered(["job"], [desk.start + HOUR]))
+    desk.tell(registered(["job"], [desk.start + HOUR]))
     assert desk.facts().slot == desk.start + MINUTE
 
 
@@ -82,8 +84,8 @@ def test_failed_answer_to_an_earlier_registration_delays_nothing(desk: Desk) -> 
     desk.tell(e.Removed("job"))
     desk.tell(e.Added("job", every(seconds=1), Policy()))
     for _ in range(4):
-        desk.tell(e.Registered(["job"], None))
-    desk.tell(e.Registered(["job"], [desk.start]))
+        desk.tell(registered(["job"], None))
+    desk.tell(registered(["job"], [desk.start]))
     desk.at(1_000)
     assert len(desk.claims) == 1
     desk.win()
@@ -92,7 +94,7 @@ def test_failed_answer_to_an_earlier_registration_delays_nothing(desk: Desk) -> 
         desk.at(second * 1_000)
         desk.win()
         desk.end(Succeeded())
-    assert len(desk.take(e.Claim)) == 11
+    assert len(desk.take(Claim)) == 11
 
 
 def test_startup_delay_holds_claims_back(late_desk: Desk) -> None:
@@ -121,12 +123,12 @@ def test_claim_ids_are_unique_and_name_the_worker(desk: Desk) -> None:
 def test_paused_job_claims_nothing(desk: Desk) -> None:
     """A paused job sleeps, and its slots meanwhile end as one skipped range at resume, never caught up."""
     desk.add()
-    desk.tell(e.Paused("job"))
+    desk.tell(e.PauseAsked("job"))
     assert kinds(desk)[-1] is e.JobPaused
     assert desk.facts().paused
     desk.go(5 * MINUTE)
     assert desk.actions == []
-    desk.tell(e.Resumed("job"), 5 * MINUTE)
+    desk.tell(e.ResumeAsked("job"), 5 * MINUTE)
     assert desk.outcomes() == [(5 * MINUTE, Skipped("paused", desk.start + MINUTE, desk.start + 5 * MINUTE, 5))]
     assert kinds(desk) == [e.JobResumed]
     desk.at(6 * MINUTE)
@@ -136,7 +138,7 @@ def test_paused_job_claims_nothing(desk: Desk) -> None:
 def test_pause_spares_what_is_due_already(desk: Desk) -> None:
     """A slot that is due at the instant of the pause was due before it, and a live run goes on."""
     desk.add()
-    desk.tell(e.Paused("job"), MINUTE)
+    desk.tell(e.PauseAsked("job"), MINUTE)
     assert len(desk.claims) == 1
     desk.win()
     assert len(desk.facts().runs) == 1
@@ -148,10 +150,10 @@ def test_pausing_and_resuming_twice_is_once(desk: Desk) -> None:
     """Pausing a paused job, or resuming one that is not, says and does nothing."""
     desk.add()
     desk.actions.clear()
-    desk.tell(e.Resumed("job"))
+    desk.tell(e.ResumeAsked("job"))
     assert desk.actions == []
-    desk.tell(e.Paused("job"))
-    desk.tell(e.Paused("job"))
+    desk.tell(e.PauseAsked("job"))
+    desk.tell(e.PauseAsked("job"))
     assert kinds(desk) == [e.JobPaused]
 
 
@@ -160,15 +162,15 @@ def test_job_can_be_added_paused(desk: Desk) -> None:
     desk.add(paused=True, run_on_start=True)
     desk.at(MINUTE)
     assert desk.claims == []
-    desk.tell(e.Resumed("job"))
+    desk.tell(e.ResumeAsked("job"))
     assert desk.outcomes() == [(MINUTE, Skipped("paused", desk.start, desk.start + MINUTE, 2))]
 
 
 def test_resume_before_anything_is_due_skips_nothing(desk: Desk) -> None:
     """A pause in which no slot came leaves no outcome."""
     desk.add()
-    desk.tell(e.Paused("job"))
-    desk.tell(e.Resumed("job"), MINUTE - 1)
+    desk.tell(e.PauseAsked("job"))
+    desk.tell(e.ResumeAsked("job"), MINUTE - 1)
     assert desk.outcomes() == []
     desk.at(MINUTE)
     assert len(desk.claims) == 1
@@ -177,7 +179,7 @@ def test_resume_before_anything_is_due_skips_nothing(desk: Desk) -> None:
 def test_job_that_ends_while_paused_says_so(desk: Desk) -> None:
     """If the last slot passed during the pause, the end is reported at resume."""
     desk.add(at(from_ms(desk.start + MINUTE)), paused=True)
-    desk.tell(e.Resumed("job"), HOUR)
+    desk.tell(e.ResumeAsked("job"), HOUR)
     assert desk.take(e.JobEnded) == [e.JobEnded("job", desk.now, desk.start + MINUTE, served=True)]
     assert desk.facts().ended
 
@@ -196,7 +198,7 @@ def test_trigger_starts_a_manual_run(desk: Desk) -> None:
     desk.end(Succeeded(), 2_000)
     (settled,) = desk.take(e.Settled)
     assert (settled.key, settled.reason) == ("job@manual-1", "manual")
-    assert desk.take(e.Finish) == []
+    assert desk.take(Finish) == []
     assert desk.claims == []
 
 
@@ -244,7 +246,7 @@ def test_removal_settles_what_is_due(desk: Desk) -> None:
     assert len(desk.claims) == 1
     desk.win()
     assert desk.outcomes() == [(MINUTE, Skipped("removed"))]
-    assert [finish.outcome for finish in desk.take(e.Finish)] == [Skipped("removed")]
+    assert [finish.outcome for finish in desk.take(Finish)] == [Skipped("removed")]
     desk.go(HOUR)
     assert desk.take(e.Start) == []
 
@@ -373,7 +375,7 @@ def test_claim_won_after_the_stop_is_given_back(desk: Desk) -> None:
     assert desk.timetable.is_over, "a claim under way is the shell's to wait for"
     desk.win()
     assert desk.outcomes() == [(MINUTE, Interrupted("shutdown"))]
-    assert desk.take(e.Finish) == [e.Finish("job", desk.start + MINUTE, 7, Interrupted("shutdown"))]
+    assert desk.take(Finish) == [Finish("job", desk.start + MINUTE, 7, Interrupted("shutdown"))]
 
 
 @pytest.mark.parametrize(("second", "at_once"), [(0, True), (60_000, False)])
@@ -429,7 +431,7 @@ def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
     desk.add(every(hours=5), name="waiting", timeout=timedelta(minutes=5))
     desk.add(every(hours=5), name="endless", timeout=None)
     desk.tell(e.Added("pending", every(hours=5), Policy()))
-    desk.tell(e.Registered(["pending"], None))
+    desk.tell(registered(["pending"], None))
     for name in ("waiting", "job", "endless"):
         desk.tell(e.Triggered(name, f"{name}@manual-1"))
     manual = {start.job: start.run_id for start in desk.take(e.Start)}
@@ -437,7 +439,7 @@ def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
         desk.end(REFUSED, run_id=manual["waiting"])
         desk.at(desk.now - desk.start + wait)
     desk.end(REFUSED, run_id=manual["waiting"])
-    desk.tell(e.Registered(["pending"], None))
+    desk.tell(registered(["pending"], None))
     waits_until = desk.now + 3_200 + by
     asks_again = desk.now + 2_000 + by
     deadline = desk.start + 300_000 + by
@@ -445,9 +447,9 @@ def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
     desk.tell(e.Stepped(by), desk.now - desk.start + by)
     assert desk.timetable.next_wakeup() is not None
     desk.at(asks_again - desk.start - 1)
-    assert desk.take(e.Register) == []
+    assert desk.take(Register) == []
     desk.at(asks_again - desk.start)
-    assert [register.job for register in desk.take(e.Register)] == ["pending"]
+    assert [register.job for register in desk.take(Register)] == ["pending"]
     desk.at(waits_until - desk.start - 1)
     assert desk.take(e.Start) == []
     desk.at(waits_until - desk.start)
@@ -486,9 +488,9 @@ def correct(desk: Desk, elapsed: int, by: int = -4 * HOUR) -> None:
 
 def answer(desk: Desk, row: int | None = None, *, lowers: bool = True) -> None:
     """Answer all registrations that wait, having this *row*, or one far ahead, that may be lowered."""
-    for register in desk.take(e.Register):
+    for register in desk.take(Register):
         mark = desk.now if register.watermark is None else register.watermark
-        desk.tell(e.Registered([register.job], [mark if row is None else min(row, mark) if lowers else row]))
+        desk.tell(registered([register.job], [mark if row is None else min(row, mark) if lowers else row]))
 
 
 def served(desk: Desk, minutes: int) -> None:
@@ -508,7 +510,7 @@ def test_three_hours_back_are_a_correction(desk: Desk, by: int, is_one: bool) ->
     correct(desk, 2 * MINUTE + 500, by)
     (stepped,) = desk.take(e.ClockStepped)
     assert stepped.is_correction == is_one
-    assert desk.take(e.Register) == ([e.Register("job", desk.now, desk.now, corrected=True)] if is_one else [])
+    assert desk.take(Register) == ([Register("job", desk.now, desk.now, corrected=True)] if is_one else [])
 
 
 def test_slots_count_anew_after_a_correction(desk: Desk) -> None:
@@ -545,7 +547,7 @@ def test_ledger_that_cannot_be_lowered_is_asked_for_each_slot(desk: Desk) -> Non
     assert (desk.facts().watermark, desk.facts().slot) == (row, desk.start - 4 * HOUR + 3 * MINUTE)
     desk.at(-4 * HOUR + 3 * MINUTE)
     claims, desk.claims = desk.claims, []
-    desk.tell(e.Answered(claims, [e.Lost(row - 1)]))
+    desk.tell(e.Answered(claims, [lost(claims[0], row - 1)]))
     assert desk.outcomes() == [(-4 * HOUR + 3 * MINUTE, Taken())]
     assert desk.facts().watermark == row - 1
     desk.at(-4 * HOUR + 4 * MINUTE)
@@ -562,7 +564,7 @@ def test_claim_under_way_is_answered_before_the_row_is_lowered(desk: Desk) -> No
     assert kinds(desk) == [e.ClockStepped]
     desk.win()
     assert [start.slot for start in desk.take(e.Start)] == [desk.start + MINUTE]
-    assert [register.watermark for register in desk.actions if isinstance(register, e.Register)] == [desk.now]
+    assert [register.watermark for register in desk.actions if isinstance(register, Register)] == [desk.now]
     answer(desk)
     desk.end(Succeeded())
     desk.at(-4 * HOUR + 2 * MINUTE)
@@ -574,11 +576,11 @@ def test_claim_under_way_of_a_job_that_is_gone_registers_nothing(desk: Desk, end
     """Neither a removed job nor one of a stopping scheduler has slots to come."""
     desk.add()
     desk.at(MINUTE)
-    desk.take(e.Register)
+    desk.take(Register)
     correct(desk, MINUTE + 5)
     desk.tell(end)
     desk.win()
-    assert desk.take(e.Register) == []
+    assert desk.take(Register) == []
 
 
 def test_stopping_scheduler_registers_nothing(desk: Desk) -> None:
@@ -605,12 +607,12 @@ def test_answer_from_before_the_correction_does_not_count(desk: Desk) -> None:
     """A job that registers while the clock is corrected asks again, be the first answer a row or a failure."""
     for name, marks in (("a", [desk.start]), ("b", None)):
         desk.tell(e.Added(name, every(minutes=1), Policy()))
-        desk.take(e.Register)
+        desk.take(Register)
         correct(desk, 5 - 4 * HOUR if name == "b" else 5)
-        desk.take(e.Register)
-        desk.tell(e.Registered([name], marks))
-        assert desk.take(e.Register) == [e.Register(name, desk.now, None, corrected=True)]
-        desk.tell(e.Registered([name], [desk.now]))
+        desk.take(Register)
+        desk.tell(registered([name], marks))
+        assert desk.take(Register) == [Register(name, desk.now, None, corrected=True)]
+        desk.tell(registered([name], [desk.now]))
         assert desk.facts(name).slot == desk.now + MINUTE - 5
 
 
@@ -619,15 +621,15 @@ def test_correction_waits_for_a_ledger_that_cannot_be_asked(desk: Desk) -> None:
     served(desk, 1)
     correct(desk, MINUTE + 5)
     first = desk.now
-    desk.take(e.Register)
-    desk.tell(e.Registered(["job"], None))
+    desk.take(Register)
+    desk.tell(registered(["job"], None))
     assert desk.facts().parked == "the ledger could not be asked to register it"
     correct(desk, first - desk.start + 500, 10 * HOUR)
     correct(desk, desk.now - desk.start, -3 * HOUR)
-    assert desk.take(e.Register) == []
+    assert desk.take(Register) == []
     desk.at(first - desk.start + 7 * HOUR + 1_000)
-    assert [register.watermark for register in desk.take(e.Register)] == [first]
-    desk.tell(e.Registered(["job"], [first]))
+    assert [register.watermark for register in desk.take(Register)] == [first]
+    desk.tell(registered(["job"], [first]))
     assert desk.facts().parked is None
     (settled,) = [settled for settled in desk.take(e.Settled) if isinstance(settled.outcome, Missed)]
     assert settled.outcome.first == first + MINUTE - 5  # type: ignore[union-attr]
@@ -642,10 +644,10 @@ def test_paused_job_keeps_what_it_owes(desk: Desk, ran: int) -> None:
         desk.win()
         desk.end(Succeeded())
     desk.actions.clear()
-    desk.tell(e.Paused("job"), ran * HOUR + 5 * MINUTE)
+    desk.tell(e.PauseAsked("job"), ran * HOUR + 5 * MINUTE)
     correct(desk, 10 * HOUR + 1)
     answer(desk, desk.start + ran * HOUR)
-    desk.tell(e.Resumed("job"))
+    desk.tell(e.ResumeAsked("job"))
     first, last = desk.start + (ran + 1) * HOUR, desk.start + 6 * HOUR
     assert desk.outcomes() == [(6 * HOUR, Skipped("paused", first, last, 6 - ran))]
     assert desk.facts().slot == desk.start + 7 * HOUR
@@ -823,8 +825,8 @@ def test_facts_tell_the_last_slot_used(desk: Desk) -> None:
     assert desk.facts().used == desk.start + 3 * MINUTE
     desk.win()
     assert desk.facts().watermark is None
-    desk.tell(e.Paused("job"), 3 * MINUTE + 1)
-    desk.tell(e.Resumed("job"), 5 * MINUTE)
+    desk.tell(e.PauseAsked("job"), 3 * MINUTE + 1)
+    desk.tell(e.ResumeAsked("job"), 5 * MINUTE)
     assert desk.facts().used == desk.start + 5 * MINUTE
 
 
@@ -841,7 +843,7 @@ def test_wakeup_is_now_while_something_waits(desk: Desk) -> None:
     assert not desk.timetable.is_over
 
 
-@pytest.mark.parametrize("unknown", [e.Removed, e.Paused, e.Resumed])
+@pytest.mark.parametrize("unknown", [e.Removed, e.PauseAsked, e.ResumeAsked])
 def test_unknown_names_are_the_callers_bug(desk: Desk, unknown: Callable[[str], e.Fact]) -> None:
     """The scheduler looks names up first; a fact about an unknown one is a bug and raises."""
     with pytest.raises(KeyError):

@@ -14,9 +14,11 @@ from loopcron._errors import ScheduleError
 from loopcron._every import every
 from loopcron._instants import from_ms, to_ms
 from loopcron._jobs import FunctionJob, HttpJob
+from loopcron._ledger import Register
 from loopcron._outcomes import Missed, Skipped
 from loopcron._scheduler import Scheduler
 from loopcron._schedules import COUNT_LIMIT, in_ms
+from tests.rows import registered
 
 if TYPE_CHECKING:
     from tests.core.conftest import Desk
@@ -114,9 +116,9 @@ def test_failing_at_registration_asks_the_ledger_again(desk: Desk) -> None:
     assert not desk.facts().ended
     schedule.ask_next = None
     desk.at(1_000)
-    assert len(desk.take(e.Register)) == 1
+    assert len(desk.take(Register)) == 1
     assert desk.facts().parked is not None, "asking the ledger is no proof that the schedule works"
-    desk.tell(e.Registered(["job"], [desk.start]))
+    desk.tell(registered(["job"], [desk.start]))
     assert len(desk.take(e.JobUnparked)) == 1
     assert desk.facts().slot == desk.start + MINUTE
 
@@ -128,7 +130,7 @@ def test_failing_before_registration_parks_too(desk: Desk) -> None:
     assert len(desk.take(e.JobParked)) == 1
     schedule.ask_latest = None
     desk.at(1_000)
-    assert [register.watermark for register in desk.take(e.Register)] == [desk.start - 1]
+    assert [register.watermark for register in desk.take(Register)] == [desk.start - 1]
 
 
 def test_failing_at_its_end_parks_until_the_last_slot_is_known(desk: Desk) -> None:
@@ -138,7 +140,7 @@ def test_failing_at_its_end_parks_until_the_last_slot_is_known(desk: Desk) -> No
     assert len(desk.take(e.JobParked)) == 1
     schedule.ask_latest = None
     desk.at(1_000)
-    desk.tell(e.Registered(["job"], [desk.start]))
+    desk.tell(registered(["job"], [desk.start]))
     assert [(ended.last, ended.served) for ended in desk.take(e.JobEnded)] == [(desk.start, False)]
     assert desk.facts().ended
 
@@ -244,7 +246,7 @@ def test_resume_with_a_failing_schedule_settles_nothing(desk: Desk) -> None:
     schedule = Minutely()
     desk.add(schedule, paused=True)
     schedule.ask_next = raising
-    desk.tell(e.Resumed("job"), 2 * MINUTE)
+    desk.tell(e.ResumeAsked("job"), 2 * MINUTE)
     assert desk.outcomes() == []
     assert not desk.facts().paused
     assert desk.facts().parked is not None
@@ -260,7 +262,7 @@ def test_paused_job_is_not_asked_and_so_stays_parked(desk: Desk) -> None:
     desk.add(schedule)
     schedule.ask_next = raising
     desk.at(MINUTE)
-    desk.tell(e.Paused("job"))
+    desk.tell(e.PauseAsked("job"))
     desk.actions.clear()
     schedule.asked = 0
     desk.go(60 * MINUTE)
@@ -268,7 +270,7 @@ def test_paused_job_is_not_asked_and_so_stays_parked(desk: Desk) -> None:
     assert schedule.asked == 0
     assert desk.timetable.next_wakeup() is None
     schedule.ask_next = None
-    desk.tell(e.Resumed("job"))
+    desk.tell(e.ResumeAsked("job"))
     assert [type(action) for action in desk.actions] == [e.JobUnparked, e.Settled, e.JobResumed]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,9 @@ DEFAULTS = {
     "stale-work": ("DISPATCH_STALE_WORK_INTERVAL_MS", timedelta(minutes=5)),
     "pr-fix-sweep": ("DISPATCH_PR_FIX_SWEEP_INTERVAL_MS", timedelta(minutes=5)),
 }
+
+
+_LEDGER = "DISPATCH_SCHEDULER_LEDGER"
 
 
 def names(config: dispatch.Config) -> list[str]:
@@ -201,12 +205,28 @@ def test_unknown_job(env: dict[str, str], value: str) -> None:
         assert all(name in str(refused.value) for name in DEFAULTS)
 
 
-def test_ledger_is_refused(env: dict[str, str]) -> None:
-    """A ledger URL is refused instead of ignored, and never shown, because it holds a password."""
-    with pytest.raises(ConfigError, match=r"DISPATCH_SCHEDULER_LEDGER=.*not supported yet") as refused:
-        dispatch.config_from_env(env | {"DISPATCH_SCHEDULER_LEDGER": "postgresql://dispatch:hunter2@db/dispatch"})
+def test_ledger_is_named_and_shows_no_password(env: dict[str, str]) -> None:
+    """A ledger URL makes the ledger, whose password shows nowhere; a blank one makes none."""
+    config = dispatch.config_from_env(env | {_LEDGER: "postgresql://dispatch:hunter2@db/dispatch"})
+    assert repr(config.ledger) == "postgresql at db:5432/dispatch, namespace dispatch"
+    assert "hunter2" not in repr(config)
+    assert dispatch.scheduler(config).ledger is config.ledger
+    assert dispatch.config_from_env(env | {_LEDGER: " "}).ledger is None
+
+
+def test_ledger_that_is_none_is_refused(env: dict[str, str]) -> None:
+    """A value that names no ledger is refused, not ignored: every replica would run every job."""
+    with pytest.raises(ConfigError, match="must be a URL that begins with") as refused:
+        dispatch.config_from_env(env | {_LEDGER: "mysql://dispatch:hunter2@db/dispatch"})
     assert "hunter2" not in str(refused.value)
-    assert dispatch.config_from_env(env | {"DISPATCH_SCHEDULER_LEDGER": " "}).idle_because is None
+
+
+def test_replicas_with_a_ledger_agree_on_the_slots(env: dict[str, str], tmp_path: Path) -> None:
+    """With a ledger the jobs' slots count from the epoch, and the newest one runs at a start unless it was served."""
+    config = dispatch.config_from_env(env | {_LEDGER: f"sqlite:///{tmp_path}/ledger.db"})
+    job = dispatch.sync_job(config)
+    assert str(job.schedule) == str(every(minutes=15))
+    assert job.policy.run_on_start
 
 
 def test_config_is_a_value(env: dict[str, str]) -> None:

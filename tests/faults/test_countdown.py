@@ -34,10 +34,12 @@ from loopcron import (
     Skipped,
     Succeeded,
     SystemClock,
+    Taken,
     every,
 )
 from loopcron import _tasks as tasks_module
 from loopcron._instants import to_ms
+from loopcron._ledger import Claim, Finish, Pause, Register, Renew, Row, Won
 from loopcron.testing import (
     FakeClock,
     Faults,
@@ -210,7 +212,7 @@ async def test_ledger_that_was_never_up_is_told_and_asked_again() -> None:
     await scenario.live()
     assert scenario.seen.settled() == []
     failures = [event for event in scenario.seen.events if type(event).__name__ == "LedgerFailed"]
-    assert len(failures) >= 5
+    assert len(failures) >= 4  # every minute
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
@@ -336,6 +338,27 @@ def test_faulty_clock_is_attached_where_its_clock_is() -> None:
     """A faulty clock over a fake one takes schedulers along; one over the system's has nothing to attach to."""
     assert hasattr(FaultyClock(FakeClock(), NONE), "attach")
     assert not hasattr(FaultyClock(SystemClock(), NONE), "attach")
+
+
+async def test_faulty_ledger_passes_every_call_on() -> None:
+    """A faulty ledger answers as its ledger does, until it fails; closing never does."""
+    faults = Faults(8)
+    ledger = FaultyLedger(MemoryLedger(FakeClock()), faults)
+    assert not ledger.is_shared
+    assert await ledger.register([Register("a", 0, 1)]) == [Row("a", 1)]
+    (won,) = await ledger.claim([Claim("a", 2, "x", 1000)])
+    assert isinstance(won, Won)
+    assert await ledger.renew([Renew("a", 2, won.fence, 2000)]) == [True]
+    assert await ledger.peek(["a"]) == [Row("a", 2, won.fence, "x", finished=False, lease=2000)]
+    await ledger.pause([Pause("a", 0, paused=True)])
+    assert await ledger.finish([Finish("a", 2, won.fence, Taken())]) == [True]
+    (row,) = await ledger.reset(["a"])
+    assert row is not None
+    assert row.paused
+    await ledger.close()
+    with pytest.raises(OSError, match="injected"):
+        await ledger.peek(["a"])
+    assert faults.failed == ["ledger.peek"]
 
 
 def test_faulty_schedule_passes_both_questions_on() -> None:

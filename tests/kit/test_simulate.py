@@ -167,9 +167,24 @@ def test_long_transport_outage() -> None:
 
 
 def test_ledger_outage() -> None:
-    """Slots that come while the ledger cannot be asked are skipped; a job that cannot be registered waits for it."""
-    timeline = run(ledger=[Outage(timedelta(0), MINUTE), Outage(29 * MINUTE, 2 * MINUTE)])
+    """A slot is asked for until its grace is over, and then skipped; a job that is not registered yet waits."""
+    timeline = run(ledger=[Outage(timedelta(0), MINUTE), Outage(29 * MINUTE, 20 * MINUTE)])
     assert outcomes(timeline) == [Succeeded(), Skipped("ledger"), Succeeded(), Succeeded()]
+    assert [since(ran.started_at) // MINUTE for ran in timeline.runs()] == [15, 49, 60]
+
+
+def test_scheduler_that_fires_without_the_ledger() -> None:
+    """What the scheduler says of a ledger that is down counts: its slots run after 5 s, side by side if they may."""
+    scheduler = Scheduler(on_ledger_error="fire")
+    scheduler.add(job(minutes=1, overlap="allow", timeout=None))
+    down = Outage(timedelta(0), 4 * MINUTE)
+    timeline = simulate(scheduler, start=START, duration=5 * MINUTE, ledger=down, behave=lambda _: 90 * SECOND)
+    assert outcomes(timeline) == [Succeeded()] * 3 + [Interrupted("shutdown")] * 2
+    assert [since(ran.started_at) for ran in timeline.runs()] == [
+        *(minute * MINUTE + 5 * SECOND for minute in (1, 2, 3)),
+        4 * MINUTE,
+        5 * MINUTE,
+    ]
 
 
 def test_killed_process_leaves_no_outcome() -> None:

@@ -1,4 +1,4 @@
-"""The memory ledger against the contract of `Ledger`, alone and under two schedulers."""
+"""What is the memory ledger's own, beside the contract: it forgets, and schedulers of one process share it."""
 
 from __future__ import annotations
 
@@ -7,53 +7,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopcron import (
-    Claim,
-    Finish,
-    Lost,
-    MemoryLedger,
-    Register,
-    Run,
-    Scheduler,
-    Succeeded,
-    SystemClock,
-    Taken,
-    Won,
-    every,
-)
+from loopcron import MemoryLedger, Run, Scheduler, Succeeded, SystemClock, Taken, every
 from loopcron._instants import to_ms
+from loopcron._ledger import Claim, Held, Lost, Register, Row, Won
 from loopcron.testing import FakeClock, RecordingObserver
-
-
-async def test_new_row_registers_at_the_stores_now() -> None:
-    """A job that has no row gets one at the store's now, or at the watermark that it brings."""
-    clock = FakeClock()
-    now = to_ms(clock.now())
-    ledger = MemoryLedger(clock)
-    assert await ledger.register([Register("a", 5, None), Register("b", 5, 77)]) == [now, 77]
-
-
-async def test_row_that_is_there_is_kept() -> None:
-    """Registering again returns the watermark as it stands, whatever the registration says."""
-    ledger = MemoryLedger(FakeClock())
-    await ledger.register([Register("a", 0, 100)])
-    await ledger.claim([Claim("a", 200, "x")])
-    assert await ledger.register([Register("a", 0, 5), Register("a", 0, None)]) == [200, 200]
-
-
-async def test_correction_lowers_rows_and_keeps_fences() -> None:
-    """A corrected registration lowers its own row to the watermark it brings, or to now, and raises none."""
-    clock = FakeClock()
-    now = to_ms(clock.now())
-    ledger = MemoryLedger(clock)
-    ahead = {"a": now + 50, "b": now + 50, "c": now - 50}
-    (won, *_) = await ledger.claim([Claim(job, slot, "x") for job, slot in ahead.items()])
-    marks = [Register("a", 0, now - 9, corrected=True), Register("b", 0, None, corrected=True)]
-    assert await ledger.register([*marks, Register("c", 0, now - 9, corrected=True)]) == [now - 9, now, now - 50]
-    (again,) = await ledger.claim([Claim("a", now, "y")])
-    assert isinstance(won, Won)
-    assert isinstance(again, Won)
-    assert again.fence > won.fence
 
 
 async def test_correction_lowers_rows_of_jobs_that_are_gone() -> None:
@@ -63,63 +20,49 @@ async def test_correction_lowers_rows_of_jobs_that_are_gone() -> None:
     await ledger.claim([Claim("gone", to_ms(clock.now()), "x")])
     clock.jump_wall(timedelta(hours=-4))
     now = to_ms(clock.now())
-    assert await ledger.register([Register("here", 0, None, corrected=True)]) == [now]
-    assert await ledger.register([Register("gone", 0, None)]) == [now]
+    assert await ledger.register([Register("here", 0, None, corrected=True)]) == [Row("here", now)]
+    (gone,) = await ledger.register([Register("gone", 0, None)])
+    assert gone.watermark == now
 
 
-async def test_slot_is_won_once() -> None:
-    """The second claim of a slot, or one of an older slot, is lost, and is told the watermark."""
-    ledger = MemoryLedger(FakeClock())
-    await ledger.register([Register("a", 0, 100)])
-    won, lost = await ledger.claim([Claim("a", 200, "x"), Claim("a", 200, "y")])
-    assert isinstance(won, Won)
-    assert lost == Lost(200)
-    assert await ledger.claim([Claim("a", 150, "z"), Claim("a", 100, "w")]) == [Lost(200), Lost(200)]
+async def test_correction_in_one_call_lowers_each_row_to_its_own_watermark() -> None:
+    """Of corrected registrations each lowers its row to what it brings, or to now, and keeps the fence."""
+    clock = FakeClock()
+    now = to_ms(clock.now())
+    ledger = MemoryLedger(clock)
+    ahead = {"a": now + 50, "b": now + 50, "c": now - 50}
+    answers = await ledger.claim([Claim(job, slot, "x") for job, slot in ahead.items()])
+    marks = [Register("a", 0, now - 9, corrected=True), Register("b", 0, None, corrected=True)]
+    rows = await ledger.register([*marks, Register("c", 0, now - 9, corrected=True)])
+    assert [row.watermark for row in rows] == [now - 9, now, now - 50]
+    assert [Won(row.fence) for row in rows] == answers
 
 
-async def test_repeating_a_claim_repeats_its_answer() -> None:
-    """A claim id that won wins again with the same fence; one that lost has lost."""
-    ledger = MemoryLedger(FakeClock())
-    await ledger.register([Register("a", 0, 100)])
-    first = await ledger.claim([Claim("a", 200, "x")])
-    assert await ledger.claim([Claim("a", 200, "x")]) == first
-    assert await ledger.claim([Claim("a", 200, "y")]) == [Lost(200)]
-    assert await ledger.claim([Claim("a", 200, "y")]) == [Lost(200)]
-
-
-async def test_claim_without_a_row_wins() -> None:
-    """A job that was never registered can claim all the same."""
-    ledger = MemoryLedger(FakeClock())
-    assert isinstance((await ledger.claim([Claim("a", 200, "x")]))[0], Won)
-
-
-async def test_fence_is_at_least_the_stores_now() -> None:
-    """A fence is the store's time or more, so that it rises over a restart, and rises within one instant too."""
+async def test_fences_within_one_instant_rise() -> None:
+    """A fence is the store's time, or one more than the last where time has not moved on."""
     clock = FakeClock()
     ledger = MemoryLedger(clock)
-    fences = [answer.fence for slot in (1, 2, 3) for answer in await ledger.claim([Claim("a", slot, str(slot))])]  # type: ignore[union-attr]
     now = to_ms(clock.now())
-    assert fences == [now, now + 1, now + 2]
+    answers = [await ledger.claim([Claim("a", slot, str(slot))]) for slot in (1, 2, 3)]
+    assert answers == [[Won(now)], [Won(now + 1)], [Won(now + 2)]]
 
 
-async def test_jobs_do_not_share_a_row() -> None:
-    """A claim of one job says nothing about another."""
-    ledger = MemoryLedger(FakeClock())
-    answers = await ledger.claim([Claim("a", 200, "x"), Claim("b", 100, "y")])
-    assert [type(answer) for answer in answers] == [Won, Won]
-
-
-async def test_finish_changes_nothing() -> None:
-    """An outcome is taken without a word, for a fence that is old or unknown too."""
-    ledger = MemoryLedger(FakeClock())
-    await ledger.claim([Claim("a", 200, "x")])
-    await ledger.finish([Finish("a", 200, 0, Succeeded()), Finish("never", 1, 1, Succeeded())])
-    assert await ledger.register([Register("a", 0, None)]) == [200]
+async def test_lease_goes_by_the_clock_that_was_given() -> None:
+    """A lease lasts as long as the wall hand of the ledger's clock says, to the millisecond."""
+    clock = FakeClock()
+    ledger = MemoryLedger(clock)
+    (won,) = await ledger.claim([Claim("a", 1, "x", 1000)])
+    clock.jump_wall(timedelta(milliseconds=999))
+    assert await ledger.claim([Claim("a", 2, "y", 1000)]) == [Held(1)]
+    clock.jump_wall(timedelta(milliseconds=1))
+    assert isinstance(won, Won)
+    assert await ledger.claim([Claim("a", 2, "y", 1000)]) == [Won(won.fence + 1000, 1, "x")]
 
 
 def test_ledger_says_what_it_is() -> None:
-    """Its `repr` is one word, and it takes the system's clock by itself."""
+    """Its `repr` is one word, it takes the system's clock by itself, and other processes do not see its rows."""
     assert repr(MemoryLedger()) == "memory"
+    assert not MemoryLedger().is_shared
     assert repr(MemoryLedger(SystemClock())) == "memory"
 
 
@@ -137,16 +80,16 @@ async def test_watermark_and_fence_never_fall(history: list[tuple[str, int, str,
     for job, slot, claim_id, jump in history:
         clock.jump_wall(timedelta(seconds=jump))
         (answer,) = await ledger.claim([Claim(job, slot, f"{claim_id}{slot}")])
-        (mark,) = await ledger.register([Register(job, 0, 0)])
-        assert mark >= marks.get(job, 0)
-        marks[job] = mark
+        (row,) = await ledger.register([Register(job, 0, 0)])
+        assert row.watermark >= marks.get(job, 0)
+        marks[job] = row.watermark
         if isinstance(answer, Won):
             assert wins.setdefault((job, slot), (claim_id, answer.fence)) == (claim_id, answer.fence)
             assert answer.fence >= fences.get(job, 0)
             fences[job] = answer.fence
         else:
-            assert answer == Lost(mark)
-            assert slot <= mark
+            assert answer == Lost(row)
+            assert slot <= row.watermark
 
 
 async def test_two_schedulers_run_a_slot_once() -> None:

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from loopcron import _events as e
 from loopcron._every import at, every
 from loopcron._instants import from_ms, to_ms
-from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded, Taken
+from loopcron._ledger import Answer, Claim, Held, Pause, Paused, Register, Renew, TooEarly, Unavailable, Won
+from loopcron._outcomes import Busy, Failed, Missed, Outcome, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
 from loopcron._schedules import COUNT_LIMIT, Schedule
 from loopcron._tables import CatchUp, Overlap
 from loopcron._timetable import Timetable
+from tests.rows import lost, registered
 
 START = 1_772_323_207_123
 """An odd instant in March 2026, in ms: nothing is due on it by chance."""
@@ -129,15 +131,24 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(schedule, draw(POLICIES), slots)
 
 
+ANSWERS = (
+    ("won", "won", "won", "lost", "unavailable"),
+    ("won", "won", "won", "lost", "unavailable", "held", "held", "early", "paused"),
+)
+"""What a ledger says; the second ones if other workers share it."""
 KINDS = (
     *("poll",) * 6,
     *("claim",) * 5,
+    *("renew",) * 3,
+    "elsewhere",
     *("register",) * 4,
     *("end",) * 5,
     *("add", "remove", "pause", "resume", "trigger", "trigger", "skip", "step", "stop"),
 )
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 50), AMOUNTS), max_size=40)
 PLANS = st.lists(plans(), min_size=1, max_size=5)
+LEDGERS = st.fixed_dictionaries({"shared": st.booleans(), "fires": st.booleans()})
+"""Whether other workers claim in the same ledger, and whether slots run without it once it was down for a while."""
 LIMITS = st.sampled_from([None, None, 1, 2, 3])
 """How many runs of all jobs may be alive."""
 
@@ -185,17 +196,27 @@ class Known:
 class Driver:
     """Tells a timetable a history, answers for the ledger and the runs, and checks each poll on the way."""
 
-    def __init__(self, startup_delay: int = 0, max_running: int | None = None) -> None:
+    def __init__(
+        self, startup_delay: int = 0, max_running: int | None = None, *, shared: bool = False, fires: bool = False
+    ) -> None:
         self.now = START
         self.max_running = max_running
-        self.timetable = Timetable(START, startup_delay=startup_delay, max_running=max_running, worker="w")
+        self.shared = shared
+        self.timetable = Timetable(
+            START, startup_delay=startup_delay, max_running=max_running, worker="w", shared=shared, fires=fires
+        )
+        self.asked: set[str] = set()
+        """The claims that the ledger was asked for, once or more often."""
+        self.pauses: dict[str, bool] = {}
+        """What the rows hold."""
+        self.renewals: list[Renew] = []
         self.known: dict[str, Known] = {}
         self.present: list[str] = []
         self.rows: dict[str, int] = {}
-        self.registers: list[tuple[e.Register, int]] = []
+        self.registers: list[tuple[Register, int]] = []
         """With the number of corrections that there had been when it was asked for."""
         self.corrections = 0
-        self.claims: list[e.Claim] = []
+        self.claims: list[Claim] = []
         self.alive: dict[int, e.Start] = {}
         self.cut: set[int] = set()
         self.stuck: list[int] = []
@@ -232,11 +253,18 @@ class Driver:
 
     def note(self, action: e.Action) -> None:
         match action:
-            case e.Register():
+            case Register():
                 self.registers.append((action, self.corrections))
-            case e.Claim(job, slot):
-                self.known[job].claim(slot)
+            case Claim(job, slot, claim_id):
+                # In a shared ledger a slot that was asked for can be one of those that a pause ends together.
+                if claim_id not in self.asked and not self.shared:
+                    self.known[job].claim(slot)
+                self.asked.add(claim_id)
                 self.claims.append(action)
+            case Renew():
+                self.renewals.append(action)
+            case Pause(job, _, paused):
+                self.pauses[job] = paused
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
                     self.started.append((job, slot, key))
@@ -252,7 +280,7 @@ class Driver:
             case e.Settled(job, slot, outcome, key=key):
                 if action.started is not None:
                     self.answered.append((job, slot, key))
-                if key is None and is_claimed(action):
+                if key is None and slot in self.known[job].owed:
                     self.known[job].owed.remove(slot)
                 elif key is None:
                     self.known[job].hand(*span(slot, outcome))
@@ -270,7 +298,13 @@ class Driver:
     def register(self, number: int, *, works: bool = True) -> None:
         asked, corrections = self.registers.pop(number % len(self.registers))
         if not works:
-            self.tell(e.Registered([asked.job], None))
+            self.timetable.handle(registered([asked.job], None), self.now)
+            known, entry = self.known[asked.job], self.timetable._jobs.get(asked.job)
+            if known.is_waiting and entry is not None and not entry.registering:
+                # It goes on without the store, which has no row of it yet.
+                known.is_waiting, known.since = False, known.added
+                self.rows.setdefault(asked.job, known.added)
+            self.poll()
             return
         mark = self.now if asked.watermark is None else asked.watermark
         row = self.rows.setdefault(asked.job, mark)
@@ -280,17 +314,29 @@ class Driver:
         if corrections == self.corrections and asked.job in self.present and not self.is_stopping:
             known.is_waiting = False
             known.since = known.since if known.has_begun else row
-        self.tell(e.Registered([asked.job], [row]))
+        self.tell(registered([asked.job], [row]))
 
     def claim(self, number: int, how: str = "won") -> None:
         claim = self.claims.pop(number % len(self.claims))
         row = self.rows[claim.job]
-        if how == "unavailable":
-            self.tell(e.Answered([claim], None))
+        if self.pauses.get(claim.job) and how in ("won", "held") and claim.slot > row:
+            how = "paused"
+        others: dict[str, Answer] = {
+            "unavailable": Unavailable("down"),
+            "held": Held(number * 997 + 1),
+            "early": TooEarly(number * 499 + 51),
+            "paused": Paused(),
+        }
+        if how in others:
+            self.tell(e.Answered([claim], [others[how]]))
             return
         self.rows[claim.job] = max(row, claim.slot)
         won = how == "won" and claim.slot > row
-        self.tell(e.Answered([claim], [e.Won(number + 1) if won else e.Lost(max(row, claim.slot))]))
+        self.tell(e.Answered([claim], [Won(number + 1) if won else lost(claim, max(row, claim.slot))]))
+
+    def renew(self, number: int) -> None:
+        renewal = self.renewals.pop(number % len(self.renewals))
+        self.tell(e.Renewed([renewal], (None, [True], [True], [False])[number % 4]))
 
     def end(self, number: int, outcome: Outcome | None) -> None:
         run_ids = [*self.alive, *self.stuck]
@@ -335,7 +381,11 @@ class Driver:
             self.now += amount
             self.poll()
         elif kind == "claim" and self.claims:
-            self.claim(number, ("won", "won", "won", "lost", "unavailable")[number % 5])
+            self.claim(number, ANSWERS[self.shared][number % len(ANSWERS[self.shared])])
+        elif kind == "renew" and self.renewals:
+            self.renew(number)
+        elif kind == "elsewhere" and self.shared:
+            self.pauses[f"j{number % len(self.known)}"] = amount % 2 == 0
         elif kind == "register" and self.registers:
             self.register(number, works=number % 4 != 3)
         elif kind == "end" and (self.alive or self.stuck):
@@ -344,7 +394,9 @@ class Driver:
         elif kind == "add" and not self.is_stopping:
             self.add(spare[number % len(spare)], paused=amount % 3 == 0)
         elif kind == "step":
-            self.step(amount if number % 2 else -amount)
+            by = amount if number % 2 else -amount
+            # What a correction does to slots that wait for the end of a pause is known to the model only.
+            self.step(max(by, 1 - e.CORRECTION_MS) if self.shared else by)
         elif kind == "stop":
             self.stop(amount)
         elif name is not None:
@@ -354,9 +406,9 @@ class Driver:
         if kind == "remove":
             self.remove(name)
         elif kind == "pause":
-            self.tell(e.Paused(name))
+            self.tell(e.PauseAsked(name))
         elif kind == "resume":
-            self.tell(e.Resumed(name))
+            self.tell(e.ResumeAsked(name))
         elif kind == "skip":
             self.tell(e.SkipAsked(name))
         elif kind == "trigger" and not self.is_stopping:
@@ -400,12 +452,6 @@ def span(slot: int, outcome: Outcome) -> tuple[int, int, int | None]:
         assert outcome.last == slot
         return outcome.first, slot, outcome.count
     return slot, slot, 1
-
-
-def is_claimed(settled: e.Settled) -> bool:
-    """Tell the outcome of a slot that was claimed from that of one that was not, or of a range."""
-    answers: tuple[Outcome, ...] = (Taken(), Skipped("ledger"))
-    return settled.started is not None or settled.fence > 0 or settled.outcome in answers
 
 
 def check_cover(known: Known) -> int | None:

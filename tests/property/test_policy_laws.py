@@ -16,6 +16,7 @@ from loopcron._outcomes import Interrupted, Skipped, Succeeded, Taken
 from loopcron._policies import Policy
 from loopcron._tables import CatchUp, Overlap
 from tests.property.histories import POLICIES, START, Driver, Plan
+from tests.rows import registered
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -34,7 +35,7 @@ def add(driver: Driver, interval: int, policy: Policy, watermark: int | None = N
     ((asked, _),) = driver.registers
     driver.registers.clear()
     driver.rows[name] = driver.now if watermark is None else watermark
-    driver.tell(e.Registered([asked.job], [driver.rows[name]]))
+    driver.tell(registered([asked.job], [driver.rows[name]]))
     return name
 
 

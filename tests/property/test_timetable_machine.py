@@ -23,6 +23,7 @@ from loopcron._attempts import LiveRun
 from loopcron._combined import any_of
 from loopcron._every import at, every
 from loopcron._instants import from_ms
+from loopcron._ledger import Claim, Finish, Register, Won
 from loopcron._local import cron
 from loopcron._outcomes import Busy, Failed, Outcome, Skipped, Succeeded
 from loopcron._policies import Policy, Retry
@@ -42,6 +43,7 @@ from tests.property.timetable_model import (
     Seen,
     check_cover,
 )
+from tests.rows import lost, registered, unavailable
 
 FIRST, LAST = START - 400 * DAY, START + 1000 * DAY
 """All slots of a job that is without end lie between these; no history comes near them."""
@@ -55,6 +57,7 @@ def milliseconds(value: int) -> timedelta:
 AMOUNTS = st.sampled_from([0, 1, 49, 1_000, 2_000, 5_000, 60_000, 300_000, HOUR, DAY, 3 * DAY]) | st.integers(
     1, 100_000
 )
+
 LITTLE = st.sampled_from([0, 0, 0, 1, 500, 1_999, 30_000])
 """How long after the last poll a fact is told, without another poll between."""
 PICK = st.integers(0, 30)
@@ -192,8 +195,8 @@ class TimetableMachine(RuleBasedStateMachine):
     def begin(self, startup_delay: int, max_running: int | None, crew: list[Wanted]) -> None:
         self.timetable = Timetable(START, startup_delay=startup_delay, max_running=max_running, worker="w")
         self.model = Model(startup_delay, max_running)
-        self.registers: list[e.Register] = []
-        self.claims: list[e.Claim] = []
+        self.registers: list[Register] = []
+        self.claims: list[Claim] = []
         self.alive: dict[int, tuple[ModelJob, ModelRun]] = {}
         self.stuck: dict[int, ModelJob] = {}
         self.keys = 0
@@ -243,9 +246,9 @@ class TimetableMachine(RuleBasedStateMachine):
 
     def note(self, action: e.Action) -> None:
         match action:
-            case e.Register():
+            case Register():
                 self.registers.append(action)
-            case e.Claim():
+            case Claim():
                 self.claims.append(action)
             case e.Start(job, slot, run_id, attempt, key=key):
                 if attempt == 1:
@@ -306,7 +309,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def pause(self, pick: int, little: int) -> None:
         self.pass_time(little)
         job = self.present[pick % len(self.present)]
-        self.tell(e.Paused(job.name))
+        self.tell(e.PauseAsked(job.name))
         self.model.pause(job)
         self.compare()
 
@@ -315,7 +318,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def resume(self, pick: int, little: int) -> None:
         self.pass_time(little)
         job = self.present[pick % len(self.present)]
-        self.tell(e.Resumed(job.name))
+        self.tell(e.ResumeAsked(job.name))
         self.model.resume(job)
         self.compare()
 
@@ -349,7 +352,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self.pass_time(little)
         asked, self.registers = self.registers, []
         watermarks = [(self.model.now if one.watermark is None else one.watermark) - behind for one in asked]
-        self.tell(e.Registered([one.job for one in asked], watermarks if works else None))
+        self.tell(registered([one.job for one in asked], watermarks if works else None))
         for one, watermark in zip(asked, watermarks, strict=True):
             self.model.registered(self.job(one.job), watermark if works else None)
         self.compare()
@@ -359,7 +362,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def answer_claim(self, pick: int, answer: str, little: int) -> None:
         self.pass_time(little)
         claim = self.claims.pop(pick % len(self.claims))
-        self.tell(e.Answered([claim], [e.Won(pick) if answer == "won" else e.Lost(claim.slot)]))
+        self.tell(e.Answered([claim], [Won(pick + 1) if answer == "won" else lost(claim)]))
         self.model.answered(self.job(claim.job), answer)
         self.compare()
 
@@ -368,7 +371,9 @@ class TimetableMachine(RuleBasedStateMachine):
     def answer_all_claims(self, works: bool, little: int) -> None:
         self.pass_time(little)
         claims, self.claims = self.claims, []
-        self.tell(e.Answered(claims, [e.Won(number) for number in range(len(claims))] if works else None))
+        self.tell(
+            e.Answered(claims, [Won(number + 1) for number in range(len(claims))]) if works else unavailable(claims)
+        )
         for claim in claims:
             self.model.answered(self.job(claim.job), "won" if works else "unavailable")
         self.compare()
@@ -484,7 +489,7 @@ class TimetableMachine(RuleBasedStateMachine):
         assert set(timetable._live._running) == live
         assert set(timetable._live._stuck) == set(self.stuck)
         assert len(timetable._places.line) == len(self.model.line)
-        assert len(timetable._places.claiming) == len(self.claims)
+        assert len(timetable._claims) == sum(job.claim is not None for job in self.model.jobs)
         agenda = timetable._agenda
         entries = [entry for bucket in agenda._buckets.values() for entry in bucket]
         assert len(agenda._heap) == len(agenda._buckets)
@@ -498,7 +503,7 @@ class TimetableMachine(RuleBasedStateMachine):
             return
         while self.claims:
             claim = self.claims.pop()
-            self.tell(e.Answered([claim], None))
+            self.tell(unavailable([claim]))
             self.model.answered(self.job(claim.job), "unavailable")
             self.compare()
         self.tell(e.Stopping(0))
@@ -519,11 +524,11 @@ def run_facts(run: LiveRun) -> tuple[int, int, int, int]:
 def told(action: e.Action) -> Seen:
     """Return an action as the model tells it."""
     match action:
-        case e.Register(job, _, watermark, corrected):
+        case Register(job, _, watermark, corrected):
             return "register", job, watermark, corrected
-        case e.Claim(job, slot):
+        case Claim(job, slot):
             return "claim", job, slot
-        case e.Finish(job, slot, _, outcome):
+        case Finish(job, slot, _, outcome):
             return "finish", job, slot, outcome
         case e.Start(job, slot, _, attempt, reason, _, deadline, key):
             return "start", job, slot, attempt, reason, deadline, key

@@ -112,6 +112,29 @@ class ModelWaiter(NamedTuple):
 
 
 @dataclass(eq=False)
+class ModelClaim:
+    """A slot that the ledger has not decided yet."""
+
+    slot: int
+    reason: Reason
+    period: int
+    first: int
+    """When it was asked first."""
+    again: int | None = None
+    """When the ledger is asked again; None: its answer is awaited."""
+    failures: int = 0
+
+
+def grace_end(job: ModelJob, claim: ModelClaim) -> int:
+    """Return until when the ledger is asked again: what was late when it was asked first has its grace from then on."""
+    grace = min(claim.period, HOUR)
+    if isinstance(job.policy.misfire_grace, timedelta):
+        grace = in_ms(job.policy.misfire_grace)
+    due = claim.slot + job.policy.jitter_ms(job.name, claim.slot, claim.period)
+    return grace + (due if claim.reason == "schedule" else claim.first)
+
+
+@dataclass(eq=False)
 class ModelJob:
     """A job as the design tells it."""
 
@@ -133,7 +156,7 @@ class ModelJob:
     next: int | None = None
     skips: int | None = None
     """The slot that somebody asked to skip."""
-    claim: tuple[int, Reason, int] | None = None
+    claim: ModelClaim | None = None
     waiter: ModelWaiter | None = None
     stands: Literal["slot", "waiter"] | None = None
     """What of it stands in line."""
@@ -199,10 +222,18 @@ class ModelJob:
     def occupancy(self) -> Occupancy:
         if self.waiter is not None:
             return Occupancy.FULL
-        if not self.alive:
+        waits_for_store = self.claim is not None and self.claim.again is not None
+        alive = self.alive - waits_for_store
+        if not alive:
             return Occupancy.FREE
-        most = 10 if self.policy.max_running is None else self.policy.max_running
-        return Occupancy.FULL if self.policy.overlap == "allow" and self.alive >= most else Occupancy.BUSY
+        return Occupancy.FULL if self.policy.overlap == "allow" and alive >= self.most else Occupancy.BUSY
+
+    @property
+    def most(self) -> int:
+        """How many runs may be alive at once."""
+        if self.policy.overlap != "allow":
+            return 1
+        return 10 if self.policy.max_running is None else self.policy.max_running
 
     @property
     def catches_up(self) -> bool:
@@ -213,8 +244,8 @@ class ModelJob:
     def owed(self) -> list[int]:
         """Since when it owes each of its outcomes; what waits for a run to end, or for a place, is not owed yet."""
         owed = [run.started if run.reason == "catch_up" else run.slot for run in self.runs if run.key is None]
-        if self.claim is not None and self.claim[1] != "catch_up":
-            owed.append(self.claim[0])
+        if self.claim is not None and self.claim.reason != "catch_up":
+            owed.append(self.claim.slot)
         if self.next is not None and not (self.stood or (self.catching and self.alive)):
             owed.append(self.next)
         return owed
@@ -274,22 +305,23 @@ class Model:
             self.register_again(job)
         elif watermark is None:
             job.faults += 1
-            job.asks_again = self.now + backoff(job.faults)
+            job.asks_again = self.now + min(backoff(job.faults), 10_000)
         elif job.is_broken:
             self.park(job)
         else:
             has_begun = job.newest is not None
             if not has_begun:
-                job.since = watermark
+                job.since = min(watermark, self.now)
+            begin = job.corrected if has_begun and job.corrected is not None else min(watermark, self.now)
             if job.next is None:
-                job.next = job.after(job.corrected if has_begun and job.corrected is not None else watermark)
+                job.next = job.after(begin)
             job.newest = job.corrected if has_begun else None
             job.corrected = None
             job.registering = False
             self.works_again(job)
             job.faults = 0
             if job.next is None and not has_begun:
-                self.out.append(("ended", job.name, job.until(watermark), False))
+                self.out.append(("ended", job.name, job.until(begin), False))
 
     def register_again(self, job: ModelJob) -> None:
         job.registering = True
@@ -298,6 +330,7 @@ class Model:
 
     def remove(self, job: ModelJob) -> None:
         self.look(job)
+        self.withdraw(job, Skipped("removed"))
         self.leave_line(job)
         self.end_waiter(job, Skipped("removed"))
         self.close(job, "removed")
@@ -310,6 +343,7 @@ class Model:
     def pause(self, job: ModelJob) -> None:
         if not job.paused:
             self.look(job)
+            self.withdraw(job, Skipped("paused"))
             self.leave_line(job)
             if job.waiter is not None and job.waiter.key is None:
                 self.end_waiter(job, Skipped("paused"))
@@ -334,8 +368,16 @@ class Model:
             self.give_way(job, verdict, run)
 
     def answered(self, job: ModelJob, answer: str) -> None:
-        assert job.claim is not None
-        slot, reason, period = job.claim
+        claim = job.claim
+        assert claim is not None
+        slot, reason, period = claim.slot, claim.reason, claim.period
+        if answer == "unavailable" and not (job.removed or self.stopping):
+            claim.failures += 1
+            claim.again = self.now + min(100 << (claim.failures - 1), 10_000)
+            if claim.again <= grace_end(job, claim) and not job.paused and job.corrected is None:
+                return
+            if claim.again <= grace_end(job, claim) and job.paused:
+                answer = "paused"
         job.claim = None
         replaced = job.waiter is not None and job.policy.overlap == "replace"
         if answer == "won" and (job.removed or self.stopping or replaced):
@@ -346,7 +388,8 @@ class Model:
         elif answer == "won":
             self.begin(job, slot, reason, period, None)
         else:
-            self.settle(job, slot, Taken() if answer == "lost" else Skipped("ledger"), reason)
+            others: dict[str, Outcome] = {"lost": Taken(), "paused": Skipped("paused")}
+            self.settle(job, slot, others.get(answer, Skipped("ledger")), reason)
         if job.corrected is not None and not (job.removed or self.stopping):
             self.register_again(job)
 
@@ -390,6 +433,9 @@ class Model:
         self.drain_at = None if self.drain_at is None else self.drain_at + by
         for job in self.jobs:
             job.asks_again = None if job.asks_again is None else job.asks_again + by
+            if job.claim is not None:
+                job.claim.first += by
+                job.claim.again = None if job.claim.again is None else job.claim.again + by
             for run in job.runs:
                 run.started += by
                 run.limit += by
@@ -406,6 +452,7 @@ class Model:
         """Slots after now count anew; those up to now that wait for their outcome still do."""
         if not job.has_lied:
             check_cover(job)
+        self.withdraw(job, Skipped("ledger"))
         has_begun = job.newest is not None
         newest = job.handed[-1][1] if job.handed else job.since
         job.since = min(self.now, newest) if has_begun and newest is not None else None
@@ -440,6 +487,7 @@ class Model:
                 stood = job.stood
                 self.leave_line(job)
                 self.end_waiter(job, Interrupted("shutdown"))
+                self.withdraw(job, Skipped("ledger"))
                 self.close(job, "stopped", stood=stood)
             for run in list(job.runs):
                 if run.waits_until is not None:
@@ -465,6 +513,18 @@ class Model:
             self.look_at_run(job, run)
         if job.removed or self.stopping:
             return
+        if job.claim is not None and job.claim.again is not None and job.claim.again <= self.now:
+            claim = job.claim
+            claim.again = None
+            if self.now > grace_end(job, claim) + 1_000:  # as after a suspend
+                job.claim = None
+                self.settle(job, claim.slot, Skipped("ledger"), claim.reason)
+            elif len(job.runs) >= job.most:  # somebody started one meanwhile
+                job.claim = None
+                late = ModelWaiter(claim.slot, claim.reason, claim.period, None)
+                self.give_way(job, OVERLAP_TABLE[job.policy.overlap, job.occupancy], late)
+            else:
+                self.out.append(("claim", job.name, claim.slot))
         self.start_waiter(job, admitted=admitted)
         if job.asks_again is not None and job.asks_again > self.now:
             return
@@ -574,8 +634,15 @@ class Model:
             self.out.append(("ended", job.name, last, True))
 
     def claim(self, job: ModelJob, run: ModelWaiter) -> None:
-        job.claim = (run.slot, run.reason, run.period)
+        job.claim = ModelClaim(run.slot, run.reason, run.period, self.now)
         self.out.append(("claim", job.name, run.slot))
+
+    def withdraw(self, job: ModelJob, outcome: Outcome) -> None:
+        """End a claim that waits to be asked for again."""
+        if job.claim is not None and job.claim.again is not None:
+            slot, reason = job.claim.slot, job.claim.reason
+            job.claim = None
+            self.settle(job, slot, outcome, reason)
 
     # --- waiting for a run to end, or for a place
 
@@ -713,6 +780,7 @@ class Model:
 
     def cut_outcome(self, run: ModelRun) -> Outcome:
         assert run.cut_by is not None
+        assert run.cut_by != "lease", "its ledger is nobody else's"
         return TimedOut((self.now - run.started) / 1000) if run.cut_by == "timeout" else Interrupted(run.cut_by)
 
     def finish(self, job: ModelJob, run: ModelRun, outcome: Outcome) -> None:

@@ -14,13 +14,13 @@ from loopcron import (
     Claim,
     ClockStepped,
     Event,
-    Finish,
     InternalFault,
     Interrupted,
     JobState,
     MemoryLedger,
     Missed,
     Register,
+    Row,
     Run,
     RunStarted,
     Scheduler,
@@ -28,12 +28,14 @@ from loopcron import (
     Skipped,
     Succeeded,
     Taken,
+    Unavailable,
     every,
 )
 from loopcron._events import Fact, Stepped
 from loopcron._instants import from_ms
 from loopcron._timetable import Timetable
 from loopcron.testing import FakeClock, RecordingObserver, hang
+from tests.wrapped import WrappedLedger
 
 if TYPE_CHECKING:
     from tests.shell.conftest import Stage
@@ -64,31 +66,29 @@ class Ears:
             self.act()
 
 
-class SlowLedger:
+class SlowLedger(WrappedLedger):
     """A memory ledger that waits for its gate before each call, and may be unable to lower a row."""
 
     def __init__(self, clock: FakeClock, *, lowers: bool = True) -> None:
-        self.ledger = MemoryLedger(clock)
+        super().__init__(MemoryLedger(clock))
         self.lowers = lowers
         self.gate = anyio.Event()
         self.gate.set()
         self.asked: list[str] = []
 
-    async def register(self, jobs: Sequence[Register]) -> Sequence[int]:
+    async def register(self, jobs: Sequence[Register]) -> Sequence[Row | Unavailable]:
         jobs = jobs if self.lowers else [job._replace(corrected=False) for job in jobs]
         await self.pass_gate("register")
         return await self.ledger.register(jobs)
 
     async def claim(self, claims: Sequence[Claim]) -> Sequence[Answer]:
+        answers = await self.ledger.claim(claims)
         await self.pass_gate("claim")
-        return await self.ledger.claim(claims)
+        return answers
 
     async def pass_gate(self, call: str) -> None:
         self.asked.append(call)
         await self.gate.wait()
-
-    async def finish(self, finishes: Sequence[Finish]) -> None:
-        pass
 
 
 def slots(stage: Stage, outcome: type[Any] = Succeeded) -> list[datetime]:
@@ -356,7 +356,7 @@ async def test_ledger_that_keeps_its_rows_is_said_to_be_ahead(stage: Stage) -> N
         assert health.why == "ledger ahead by 3:59:13: it holds slots up to 2031-05-07T11:30:00.000Z as taken"
         await stage.advance(minutes=16)
         assert stage.outcomes()[-1] == Taken()
-        ledger.ledger._rows["work"].watermark = 0  # somebody mends it
+        await ledger.reset(["work"])
         await stage.advance(minutes=15)
         assert stage.outcomes()[-1] == Succeeded()
         assert stage.scheduler.health()["work"].state is JobState.OK

@@ -43,11 +43,23 @@ class Plain:
 # --- the constructor
 
 
+class Older:
+    """A ledger that was made for something else: it has the calls, but does not say whether it is shared."""
+
+    async def call(self, items: Any) -> Any: ...
+
+    register = claim = renew = finish = pause = peek = reset = close = call
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"ledger": object()}, "ledger=.*has no method register"),
-        ({"ledger": "sqlite:///x"}, "ledger='sqlite:///x': has no method register"),
+        ({"ledger": Older()}, "ledger=.*does not say with is_shared whether"),
+        ({"ledger": "mysql://root:secret@x/y"}, "ledger='mysql:...': must be a URL that begins with sqlite:///"),
+        ({"ledger": "postgresql://root:secret@x/y"}, "namespace=None: is wanted with postgresql://"),
+        ({"namespace": "web"}, "namespace='web': needs a ledger that is shared"),
+        ({"on_ledger_error": "ignore"}, "on_ledger_error='ignore': must be 'skip' or 'fire'"),
         ({"transport": object()}, "transport=.*has no method send"),
         ({"transport": "http://127.0.0.1"}, "has no method send"),
         ({"clock": object()}, "clock=.*has no method now"),

@@ -31,6 +31,8 @@ from loopcron import (
     TimedOut,
     every,
 )
+from loopcron._events import AttemptEnded, Fact
+from loopcron._timetable import Timetable
 from loopcron.testing import FakeClock, hang
 
 if TYPE_CHECKING:
@@ -747,3 +749,22 @@ def test_hung_thread_does_not_hold_up_the_exit(backend: str) -> None:
     ended = process(backend, job, "await anyio.to_thread.run_sync(begun.wait)")
     assert (ended.returncode, ended.stdout) == (0, "sibling\nSucceeded Interrupted\n"), ended.stderr
     assert time.monotonic() - started < 15
+
+
+async def test_fact_that_the_timetable_cannot_take_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours at the end of a run is reported, and hurts neither the run's task nor the next slots."""
+    handle = Timetable.handle
+
+    def stumble(timetable: Timetable, fact: Fact, now: int) -> None:
+        handle(timetable, fact, now)
+        if isinstance(fact, AttemptEnded) and len(stage.outcomes()) == 0:
+            raise RuntimeError("bug")
+
+    monkeypatch.setattr(Timetable, "handle", stumble)
+    stage.add(sibling)
+    async with stage.scheduler:
+        await stage.advance(minutes=2)
+    assert stage.outcomes() == [Succeeded()] * 2
+    assert [(fault.where, fault.error) for fault in stage.told(InternalFault)] == [
+        ("AttemptEnded", "RuntimeError: bug")
+    ]

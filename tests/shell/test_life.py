@@ -19,6 +19,7 @@ from loopcron import (
     Interrupted,
     LifecycleError,
     LoopbackTransport,
+    MemoryLedger,
     Run,
     Scheduler,
     SchedulerClosedError,
@@ -35,6 +36,7 @@ from loopcron import (
 )
 from loopcron import _loopback as loopback_module
 from loopcron.testing import FakeClock, RecordingObserver, RecordingTransport, hang
+from tests.wrapped import WrappedLedger
 
 if TYPE_CHECKING:
     from tests.shell.conftest import Stage
@@ -70,7 +72,7 @@ async def test_life_is_told(stage: Stage) -> None:
         pass
     first, *_, stopping, last = stage.seen.events
     assert isinstance(first, SchedulerStarted)
-    assert (first.jobs, first.ledger) == (("work",), "MemoryLedger")
+    assert (first.jobs, first.ledger) == (("work",), "memory")
     assert stopping == SchedulerStopping(10.0)
     assert isinstance(last, SchedulerStopped)
 
@@ -568,23 +570,22 @@ async def test_loop_lets_others_run_between_chunks(stage: Stage) -> None:
 async def test_tick_does_not_raise_for_job_or_ledger(stage: Stage) -> None:
     """A store and a job that raise are outcomes; `tick` returns as always."""
 
-    class Down:
-        async def register(self, jobs: Any) -> Any:
-            return [job.slot for job in jobs]
-
+    class Down(WrappedLedger):
         async def claim(self, claims: Any) -> Any:
             raise OSError("down")
 
-        async def finish(self, finishes: Any) -> None:
+        async def finish(self, finishes: Any) -> Any:
             raise OSError("down")
 
     async def bad(run: Run) -> None:
         raise ValueError("bad")
 
-    stage.build(ledger=Down())
+    stage.build(ledger=Down(MemoryLedger(stage.clock)))
     stage.add(bad)
     async with stage.scheduler.manual():
         await stage.scheduler.tick()
+        await stage.advance(minutes=1)
+        assert "Settled" not in [type(action).__name__ for action in await stage.scheduler.tick()]  # asked again
         await stage.advance(minutes=1)
         assert "Settled" in [type(action).__name__ for action in await stage.scheduler.tick()]
         trigger = stage.scheduler.trigger("bad")
@@ -595,22 +596,17 @@ async def test_tick_does_not_raise_for_job_or_ledger(stage: Stage) -> None:
 
 async def test_cancelled_tick_loses_no_claim(stage: Stage) -> None:
     """If `tick` is cut while the ledger is asked, the next one asks again."""
-    from loopcron import MemoryLedger
 
-    rows = MemoryLedger(stage.clock)
-
-    class Slow:
-        register = rows.register
-        finish = rows.finish
+    class Slow(WrappedLedger):
         slow = True
 
         async def claim(self, claims: Any) -> Any:
             if self.slow:
                 self.slow = False
                 await anyio.sleep_forever()
-            return await rows.claim(claims)
+            return await super().claim(claims)
 
-    stage.build(ledger=Slow())
+    stage.build(ledger=Slow(MemoryLedger(stage.clock)))
     stage.add(work)
     async with stage.scheduler.manual():
         await stage.scheduler.tick()

@@ -13,6 +13,7 @@ import pytest
 from loopcron import (
     AttemptFailed,
     Busy,
+    ClockDiffers,
     ClockStepped,
     Event,
     Failed,
@@ -23,15 +24,19 @@ from loopcron import (
     JobPaused,
     JobResumed,
     JobUnparked,
+    LeaseLost,
     LedgerFailed,
+    LedgerRecovered,
     LoggingObserver,
     Missed,
     ObserverFailed,
     Outcome,
     Run,
+    RunAbandoned,
     RunStarted,
     RunStuck,
     RunUnstuck,
+    ScheduleDiffers,
     SchedulerDisabled,
     SchedulerStarted,
     SchedulerStopped,
@@ -348,6 +353,9 @@ def settled(outcome: Outcome, *, started: int | None = SLOT, failures: int = 0, 
     return Settled("sync", SLOT, outcome, "schedule", 1, started, SLOT + 250, failures, **rest)
 
 
+CHANGED = "a deploy changed it, or two apps share a name"
+
+
 @pytest.mark.parametrize(
     ("event", "level", "message"),
     [
@@ -427,6 +435,27 @@ def settled(outcome: Outcome, *, started: int | None = SLOT, failures: int = 0, 
         (SchedulerStopped(), "INFO", "scheduler stopped"),
         (SchedulerDisabled(("sync",)), "WARNING", "scheduler disabled: none of its 1 jobs will run"),
         (LedgerFailed("claim", "OSError: down"), "WARNING", "the ledger could not claim: OSError: down"),
+        (LedgerRecovered("claim", 7), "WARNING", "the ledger can claim again, after 7 failures"),
+        (
+            settled(LeaseLost(), failures=2),
+            "WARNING",
+            f"sync {WHEN} cut in 0.250 s: its lease may be over, and another worker may run it (2 in a row)",
+        ),
+        (
+            RunAbandoned("sync", SLOT, "web-1\n:7:ab-3"),
+            "WARNING",
+            f"sync {WHEN} was never finished: its lease ran out, claimed by web-1\\n:7:ab-3",
+        ),
+        (
+            ScheduleDiffers("sync", SLOT, "every 2 min\x1b", "every 3 min"),
+            "WARNING",
+            "sync is registered by another schedule (every 2 min\\x1b, now every 3 min): " + CHANGED,
+        ),
+        (
+            ClockDiffers("sync", SLOT, 1_234),
+            "WARNING",
+            f"sync {WHEN} came 1.234 s early by the ledger's clock: this machine's clock is ahead of it",
+        ),
         (ObserverFailed("Web", "took 0.051 s", disabled=False), "WARNING", "observer Web kept: took 0.051 s"),
         (ObserverFailed("Web", "took 0.051 s", disabled=True), "WARNING", "observer Web disabled: took 0.051 s"),
         (

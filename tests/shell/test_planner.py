@@ -144,7 +144,7 @@ async def test_scheduler_does_what_the_timetable_says(history: list[Step]) -> No
                 else:
                     await clock.advance(timedelta(0))
                     getattr(scheduler, step.what)(step.job)
-                    fact: dict[str, Any] = {"pause": e.Paused, "resume": e.Resumed, "remove": e.Removed}
+                    fact: dict[str, Any] = {"pause": e.PauseAsked, "resume": e.ResumeAsked, "remove": e.Removed}
                     hand.tell(fact[step.what](step.job))
                     present -= {step.job} if step.what == "remove" else set()
             await clock.advance(timedelta(0))

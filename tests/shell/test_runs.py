@@ -252,6 +252,22 @@ async def test_runs_survive_the_garbage_collector(stage: Stage) -> None:
     assert stage.outcomes("nap") == [Succeeded()] * 3
 
 
+async def test_runs_that_are_over_need_no_garbage_collector(stage: Stage) -> None:
+    """What belonged to a run is freed with it: a full collection stops the whole app, the longer the more there is."""
+    stage.add(work, name="freed")  # of no other test, whose runs may be left
+    async with stage.scheduler:
+        await stage.advance(minutes=1)
+        gc.collect()
+        gc.disable()
+        try:
+            await stage.advance(minutes=3)
+            left = [found for found in gc.get_objects() if type(found) is Run and found.job == "freed"]
+        finally:
+            gc.enable()
+    assert len(stage.outcomes()) == 4
+    assert not left
+
+
 # --- trigger
 
 

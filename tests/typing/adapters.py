@@ -11,11 +11,12 @@ from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.websockets import WebSocket
 
 import loopcron_aiohttp
 import loopcron_starlette
-from loopcron import Scheduler
+from loopcron import Scheduler, SlotPass
 
 scheduler = Scheduler()
 
@@ -51,6 +52,29 @@ async def websocket_endpoint(websocket: WebSocket) -> None:
     assert_type(loopcron_starlette.scheduler_from(websocket), Scheduler)
 
 
+@loopcron_starlette.guarded("sync")
+async def guarded_starlette_endpoint(request: Request) -> PlainTextResponse:
+    """Be called once for each slot."""
+    assert_type(loopcron_starlette.pass_from(request), SlotPass)
+    return PlainTextResponse("ok")
+
+
+@loopcron_starlette.guarded("sync", on_ledger_error="fire")
+def guarded_sync_endpoint(request: Request) -> PlainTextResponse:
+    """Be called on a thread."""
+    return PlainTextResponse("ok")
+
+
+guarded_routes = [Route("/sync", guarded_starlette_endpoint), Route("/thread", guarded_sync_endpoint)]
+
+
+async def guarded_fastapi_endpoint(
+    slot_pass: Annotated[SlotPass, Depends(loopcron_starlette.slot_guard("sync"))],
+) -> None:
+    """Get the pass as a dependency."""
+    assert_type(slot_pass, SlotPass)
+
+
 aiohttp_app = web.Application()
 loopcron_aiohttp.install(aiohttp_app, scheduler)
 assert_type(loopcron_aiohttp.get_scheduler(aiohttp_app), Scheduler)
@@ -61,3 +85,13 @@ async def aiohttp_endpoint(request: web.Request) -> web.Response:
     """Reach the scheduler from a request."""
     assert_type(loopcron_aiohttp.scheduler_from(request), Scheduler)
     return web.Response()
+
+
+@loopcron_aiohttp.guarded("sync")
+async def guarded_handler(request: web.Request) -> web.Response:
+    """Be called once for each slot."""
+    assert_type(loopcron_aiohttp.pass_from(request), SlotPass)
+    return web.Response()
+
+
+guarded_table = [web.post("/sync", guarded_handler)]

@@ -18,6 +18,7 @@ from loopcron import (
     FunctionJob,
     HttpJob,
     Interrupted,
+    LeaseLost,
     Missed,
     Outcome,
     Overlap,
@@ -116,7 +117,7 @@ def wording(outcome: Outcome) -> str:
             return f"{outcome.count} slots"
         case Interrupted():
             return outcome.by
-        case Taken():
+        case Taken() | LeaseLost():
             return "elsewhere"
         case _:
             assert_never(outcome)

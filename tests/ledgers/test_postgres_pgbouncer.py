@@ -1,0 +1,25 @@
+"""The ledger in PostgreSQL keeps the contract of all ledgers behind pgbouncer, too; on one event loop, to save time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ledgers.postgres_contract import PostgresContract
+from tests.ledgers.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="module", params=[pytest.param(("asyncio", {"debug": True}), id="asyncio")])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """What a pooler does is nothing to the loop."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    return backend
+
+
+class TestBehindPgbouncer(PostgresContract):
+    """Through a pooler that hands out a connection for one transaction at a time."""
+
+    @pytest.fixture(autouse=True)
+    def pooled(self, store: None, own_postgres: PostgresServer, pgbouncer: int) -> None:
+        self.url = own_postgres.url(port=pgbouncer)

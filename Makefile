@@ -14,6 +14,9 @@ PYTEST := $(PY) $(if $(COVER),-m coverage run) -m pytest
 # How many cases of each seed "make proof-cron" judges.
 CASES  ?= 200000
 SEEDS  ?= 1
+# Which ledgers "make proof-ledger" tries, and how; PROOF=--short is what the gate does.
+LEDGERS ?= sqlite postgres redis
+PROOF   ?= --seeds 1 2 3
 # The folders whose tests need no server, so that they can be run often and on every interpreter.
 QUICK  = $(wildcard tests/core tests/property)
 
@@ -21,7 +24,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
-  bench-cron bench-overdue bench-simulate size clean setup
+  bench-cron bench-overdue bench-simulate bench-ledger proof-ledger size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -111,8 +114,14 @@ bench-overdue: $(VENV)/.test ## Measure how long 100,000 overdue slots of one jo
 bench-simulate: $(VENV)/.test ## Measure how long a year of a job that runs every 15 minutes takes to simulate
 	@$(PY) tests/benchmarks/simulate.py
 
+bench-ledger: $(VENV)/.test ## Measure what the calls of each ledger and its ticks cost; in short: ARGS=--short
+	@$(PY) -m tests.benchmarks.ledgers $(ARGS)
+
 proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle: 200,000 cases of seed 1; in short: CASES=20000 SEEDS="1 2 3"
 	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)
+
+proof-ledger: $(VENV)/.test ## Prove with real processes, stores and faults that no slot starts twice; in short: PROOF=--short
+	@$(PY) -m tests.proof --ledger $(LEDGERS) $(PROOF)
 
 # The other engines have an environment of their own, so that none of them is a dependency of ours.
 .venv-peers/.ready: tests/peers/requirements.txt

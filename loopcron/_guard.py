@@ -66,7 +66,7 @@ class SlotPass:
         for a caller from outside, or for a scheduler that fired without the ledger."""
         self.status: int | None = None
         """The HTTP status of the endpoint's answer, from which the outcome follows; adapters set it."""
-        self.finished = False
+        self.finished: bool = False
         """Whether the outcome is in the ledger already, so that the guard has none to write."""
 
     @property

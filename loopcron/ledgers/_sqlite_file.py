@@ -140,7 +140,7 @@ def _after_fork() -> None:
     _REGISTRY_IN_USE.release()
 
 
-if hasattr(os, "register_at_fork"):  # where there is no fork there is no need
+with suppress(AttributeError):  # where there is no fork there is no need
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 

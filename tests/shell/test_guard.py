@@ -15,6 +15,7 @@ import pytest
 
 from loopcron import (
     ConfigError,
+    FencedError,
     FunctionJob,
     HttpJob,
     MemoryLedger,
@@ -524,6 +525,16 @@ async def test_outcome_that_cannot_be_written_is_told(scene: Scene, how: str, ca
 
 
 # --- making one
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+async def test_run_that_its_own_transaction_found_fenced_is_stale(scene: Scene, is_outside: bool) -> None:
+    """An endpoint whose `finish_in` raises because the job was claimed anew is told as stale, as at the door."""
+    headers = [] if is_outside else scene.headers(await scene.win())
+    with pytest.raises(SlotRefusedError) as refused:
+        async with scene.guard().admit(headers):
+            raise FencedError("sync", 1)
+    assert (refused.value.status, refused.value.reason) == (412, "stale")
 
 
 def test_unknown_choice_is_refused() -> None:

@@ -31,6 +31,9 @@ CONTROLS: Final[dict[str, tuple[str, ...]]] = {
 SECONDS: Final = 0.6
 """How long a call may take."""
 LEASE_MS: Final = 2000
+BETWEEN_SECONDS: Final = 0.01
+"""For how long a process stands still between reading and writing, as one may at any time: where the machine is idle it
+seldom does, and the fault would show now and then only."""
 
 
 class Control:
@@ -199,6 +202,7 @@ class ReadThenUpsert(_Sql):
         ((now, before),) = self.ask("select {now}, (select slot from read_then_upsert where job = :job)", job=job)
         if slot > now + EARLY_MS or (before is not None and before >= slot):
             return False
+        time.sleep(BETWEEN_SECONDS)
         statement = (
             "insert into read_then_upsert (job, slot) values (:job, :slot)"
             " on conflict (job) do update set slot = excluded.slot"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, final
+from zlib import crc32
 
 from loopcron import _events as e
 from loopcron._attempts import Lease
@@ -48,6 +49,7 @@ class Claims:
         self._worker = worker
         self.shared = shared
         self.fires = fires
+        self._hash = crc32(worker.encode())
         self._open: dict[str, Entry] = {}
         self._differs = 0
         """By how much the ledger's clock was behind when that was told last, in ms."""
@@ -61,7 +63,7 @@ class Claims:
         run.claim_id = run.claim_id or f"{self._worker}-{self._live.serial()}"
         self._open[run.claim_id] = job
         job.claiming = run
-        wait = spread_ms(f"{self._worker}@{run.slot}", SPREAD_MS) if self.shared and not run.skips else 0
+        wait = self._spread_ms(run.slot) if self.shared and not run.skips else 0
         if wait:
             run.ask_at = self._live.now + wait
         else:
@@ -229,6 +231,12 @@ class Claims:
             run.first_asked = now
         lease = self._lease(job, run) if self.shared else None
         self._live.out.append(e.record(Claim, (job.name, run.slot, run.claim_id, lease)))
+
+    def _spread_ms(self, slot: int) -> int:
+        """Return how long after this slot the worker asks for it."""
+        # Multiplied, because the CRCs of two texts that differ in the worker only differ by the same bits at every
+        # slot, so that one worker could always come first.
+        return spread_ms(str(self._hash * slot), SPREAD_MS)
 
     @staticmethod
     def _lease(job: Entry, run: Candidate) -> int | None:

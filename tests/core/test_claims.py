@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 
@@ -30,7 +31,7 @@ HALF = MINUTE // 2
 
 def wait(elapsed: int, worker: str = "w") -> int:
     """Return how long after its slot a worker asks."""
-    return spread_ms(f"{worker}@{START + elapsed}", 25)
+    return spread_ms(str(crc32(worker.encode()) * (START + elapsed)), 25)
 
 
 def times_asked(desk: Desk, answer: Answer, until: int) -> list[int]:

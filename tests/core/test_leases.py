@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 START = 1_772_323_200_000
 MINUTE = 60_000
 LEASE = 30_000
-BEGUN = MINUTE + spread_ms(f"w@{START + MINUTE}", 25)
+BEGUN = MINUTE + spread_ms(str(crc32(b"w") * (START + MINUTE)), 25)
 """When the first slot of a job that runs every minute is asked for, and its lease begins."""
 TRUSTED = BEGUN + 27_000
 REFUSED = Failed("transport", "refused", started=False)

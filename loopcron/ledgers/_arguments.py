@@ -12,6 +12,10 @@ from loopcron._instants import span_ms
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 """What a namespace may be called: it is part of every row's key, and is shown."""
 
+POSTGRES: Final = ("postgresql", "postgres")
+REDIS: Final = ("redis", "rediss", "unix")
+"""The schemes of the URLs that name such a store."""
+
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]{0,30})://", re.IGNORECASE)
 
 

@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 
 from loopcron._errors import LedgerError
 from loopcron._outcomes import printable
-from loopcron.ledgers._arguments import checked_scheme, driver, url_error
-
-SCHEMES: Final = ("redis", "rediss", "unix")
+from loopcron.ledgers._arguments import REDIS, checked_scheme, driver, url_error
 
 _logger: Final = logging.getLogger("loopcron")
 
@@ -216,7 +214,7 @@ def _target(redis: Any, url: str, seconds: float) -> tuple[str, Callable[[], Any
 
 def _options(redis: Any, url: str) -> dict[str, Any]:
     """Return the driver's options for *url*. What it would let pass in silence is refused, or it might be shown."""
-    scheme = checked_scheme(url, SCHEMES)
+    scheme = checked_scheme(url, REDIS)
     fault, options = "", {}
     try:
         parts = urlsplit(url)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from loopcron._errors import ConfigError
+from loopcron.ledgers._arguments import POSTGRES, REDIS
 
 if TYPE_CHECKING:
     from loopcron._protocols import Ledger
-
-POSTGRES: Final = ("postgresql", "postgres")
-REDIS: Final = ("redis", "rediss", "unix")
 
 
 def open_ledger(url: str, *, namespace: str | None = None) -> Ledger:

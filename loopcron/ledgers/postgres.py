@@ -29,7 +29,7 @@ from loopcron._ledger import (
     outcome_text,
 )
 from loopcron.ledgers import _postgres_sql as sql
-from loopcron.ledgers._arguments import checked_namespace, checked_scheme, checked_timeout, driver, url_error
+from loopcron.ledgers._arguments import POSTGRES, checked_namespace, checked_scheme, checked_timeout, driver, url_error
 from loopcron.ledgers._postgres_sql import FINISH_SQL, MIGRATION
 from loopcron.ledgers._postgres_store import Parameters, PostgresStore, Rows
 from loopcron.ledgers._thread import StoreThread
@@ -259,7 +259,7 @@ def _answer(
 
 def _connector(url: object, seconds: float) -> tuple[Callable[[], psycopg.Connection[tuple[Any, ...]]], str, str]:
     """Return what connects, the user and the place; ConfigError where the URL cannot work."""
-    checked_scheme(url, ("postgresql", "postgres"))
+    checked_scheme(url, POSTGRES)
     module = driver("psycopg", "postgres")
     given: dict[str, Any] | None = None
     with suppress(module.Error):

@@ -92,6 +92,31 @@ def test_all_jobs_of_a_worker_ask_together(shared: Desk) -> None:
     assert len(shared.claims) == 20
 
 
+def asked_after(worker: str) -> list[int]:
+    """Return how long after each of sixty slots this worker asks."""
+    timetable = Timetable(START, worker=worker, shared=True)
+    timetable.handle(e.Added("job", every(minutes=1), Policy()), START)
+    timetable.handle(registered(["job"], [START]), START)
+    waits: list[int] = []
+    now = START
+    while len(waits) < 60:
+        for action in timetable.poll(now):
+            if isinstance(action, Claim):
+                waits.append(now - action.slot)
+                timetable.handle(e.Answered([action], [Lost(Row("job", action.slot))]), now)
+        wakeup = timetable.next_wakeup()
+        assert wakeup is not None
+        now = max(now, wakeup)
+    return waits
+
+
+def test_no_worker_is_always_first() -> None:
+    """Of these two one would be, by a hash of worker and slot whose bits differ alike at every slot."""
+    pairs = list(zip(asked_after("web:100:0e72c596447d1660"), asked_after("web:101:a01d9d308a6090cf"), strict=True))
+    assert any(one < other for one, other in pairs)
+    assert any(other < one for one, other in pairs)
+
+
 def test_ledger_of_ones_own_is_asked_at_once(desk: Desk) -> None:
     """Where nobody else asks there is nothing to spread."""
     desk.add()

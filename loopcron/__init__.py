@@ -24,17 +24,21 @@ if TYPE_CHECKING:
         SlotRefusedError, TransportError as TransportError, UnknownJobError as UnknownJobError
     )
     from loopcron._events import (
-        Abandon as Abandon, Action as Action, AttemptFailed as AttemptFailed, Cancel as Cancel, ClockDiffers as
-        ClockDiffers, ClockStepped as ClockStepped, Event as Event, InternalFault as InternalFault, JobEnded as
-        JobEnded, JobParked as JobParked, JobPaused as JobPaused, JobResumed as JobResumed, JobUnparked as JobUnparked,
-        LedgerFailed as LedgerFailed, LedgerNotShared as LedgerNotShared, LedgerRecovered as LedgerRecovered, More as
-        More, ObserverFailed as ObserverFailed, RunAbandoned as RunAbandoned, RunStarted as RunStarted, RunStuck as
-        RunStuck, RunUnstuck as RunUnstuck, ScheduleDiffers as ScheduleDiffers, SchedulerDisabled as SchedulerDisabled,
-        SchedulerStarted as SchedulerStarted, SchedulerStopped as SchedulerStopped, SchedulerStopping as
-        SchedulerStopping, Settled as Settled, Start as Start
+        Abandon as Abandon, Action as Action, ActionAsked as ActionAsked, AttemptFailed as AttemptFailed, Cancel as
+        Cancel, ClockDiffers as ClockDiffers, ClockStepped as ClockStepped, Event as Event, InternalFault as
+        InternalFault, JobEnded as JobEnded, JobParked as JobParked, JobPaused as JobPaused, JobResumed as JobResumed,
+        JobUnparked as JobUnparked, LedgerFailed as LedgerFailed, LedgerNotShared as LedgerNotShared, LedgerRecovered as
+        LedgerRecovered, LoopBlocked as LoopBlocked, More as More, ObserverFailed as ObserverFailed, RunAbandoned as
+        RunAbandoned, RunStarted as RunStarted, RunStuck as RunStuck, RunUnstuck as RunUnstuck, ScheduleDiffers as
+        ScheduleDiffers, SchedulerDisabled as SchedulerDisabled, SchedulerStarted as SchedulerStarted, SchedulerStopped
+        as SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled, Start as Start
     )
     from loopcron._every import At as At, Every as Every, at as at, every as every
     from loopcron._guard import SlotGuard as SlotGuard, SlotPass as SlotPass
+    from loopcron._health import (
+        Health as Health, JobHealth as JobHealth, JobState as JobState, LedgerHealth as LedgerHealth, LoopHealth as
+        LoopHealth, SchedulerState as SchedulerState
+    )
     from loopcron._http import Request as Request, Response as Response, bearer as bearer, env_token as env_token
     from loopcron._jobs import FunctionJob as FunctionJob, HttpJob as HttpJob
     from loopcron._ledger import (
@@ -52,15 +56,17 @@ if TYPE_CHECKING:
     )
     from loopcron._policies import Policy as Policy, Retry as Retry
     from loopcron._protocols import (
-        Clock as Clock, Job as Job, Ledger as Ledger, Observer as Observer, Service as Service, Transport as Transport
+        Attachable as Attachable, Clock as Clock, Job as Job, Ledger as Ledger, Observer as Observer, Service as
+        Service, Tracer as Tracer, Transport as Transport
     )
     from loopcron._scheduler import Scheduler as Scheduler
     from loopcron._schedules import Between as Between, Schedule as Schedule
     from loopcron._status import (
-        Health as Health, JobHealth as JobHealth, JobSnapshot as JobSnapshot, JobState as JobState, RunSnapshot as
-        RunSnapshot, Snapshot as Snapshot
+        JobSnapshot as JobSnapshot, LeaseSnapshot as LeaseSnapshot, ObserverSnapshot as ObserverSnapshot, RunSnapshot as
+        RunSnapshot, SharedOutcome as SharedOutcome, Snapshot as Snapshot
     )
     from loopcron._tables import CatchUp as CatchUp, Overlap as Overlap
+    from loopcron._upcoming import UpcomingSlot as UpcomingSlot
     from loopcron.ledgers.memory import MemoryLedger as MemoryLedger
     from loopcron.ledgers.postgres import PostgresLedger as PostgresLedger
     from loopcron.ledgers.redis import RedisLedger as RedisLedger
@@ -77,13 +83,14 @@ else:
             "ScheduleError SchedulerClosedError SlotRefusedError TransportError UnknownJobError"
         ),
         "_events": (
-            "Abandon Action AttemptFailed Cancel ClockDiffers ClockStepped Event InternalFault JobEnded JobParked "
-            "JobPaused JobResumed JobUnparked LedgerFailed LedgerNotShared LedgerRecovered More ObserverFailed "
-            "RunAbandoned RunStarted RunStuck RunUnstuck ScheduleDiffers SchedulerDisabled SchedulerStarted "
-            "SchedulerStopped SchedulerStopping Settled Start"
+            "Abandon Action ActionAsked AttemptFailed Cancel ClockDiffers ClockStepped Event InternalFault JobEnded "
+            "JobParked JobPaused JobResumed JobUnparked LedgerFailed LedgerNotShared LedgerRecovered LoopBlocked More "
+            "ObserverFailed RunAbandoned RunStarted RunStuck RunUnstuck ScheduleDiffers SchedulerDisabled "
+            "SchedulerStarted SchedulerStopped SchedulerStopping Settled Start"
         ),
         "_every": "At Every at every",
         "_guard": "SlotGuard SlotPass",
+        "_health": "Health JobHealth JobState LedgerHealth LoopHealth SchedulerState",
         "_http": "Request Response bearer env_token",
         "_jobs": "FunctionJob HttpJob",
         "_ledger": "Answer Claim Finish Held Lost Pause Paused Register Renew Row TooEarly Unavailable Won",
@@ -93,11 +100,12 @@ else:
         "_observe": "LoggingObserver",
         "_outcomes": "Busy Failed Interrupted LeaseLost Missed Outcome Run Skipped Succeeded Taken TimedOut",
         "_policies": "Policy Retry",
-        "_protocols": "Clock Job Ledger Observer Service Transport",
+        "_protocols": "Attachable Clock Job Ledger Observer Service Tracer Transport",
         "_scheduler": "Scheduler",
         "_schedules": "Between Schedule",
-        "_status": "Health JobHealth JobSnapshot JobState RunSnapshot Snapshot",
+        "_status": "JobSnapshot LeaseSnapshot ObserverSnapshot RunSnapshot SharedOutcome Snapshot",
         "_tables": "CatchUp Overlap",
+        "_upcoming": "UpcomingSlot",
         "ledgers.memory": "MemoryLedger",
         "ledgers.postgres": "PostgresLedger",
         "ledgers.redis": "RedisLedger",
@@ -106,19 +114,21 @@ else:
     __getattr__, __dir__ = on_use(__name__, _HOMES)
 
 __all__ = (
-    "Abandon", "Action", "Answer", "AnyOf", "At", "AttemptFailed", "Between", "Busy", "Cancel", "CatchUp", "Claim",
-    "Clock", "ClockDiffers", "ClockStepped", "ConfigError", "Cron", "DuplicateJobError", "Event", "Every", "Failed",
-    "FencedError", "Finish", "FunctionJob", "Health", "Held", "HttpJob", "InternalFault", "Interrupted", "Job",
-    "JobEnded", "JobHealth", "JobParked", "JobPaused", "JobResumed", "JobSnapshot", "JobState", "JobUnparked",
-    "LeaseLost", "Ledger", "LedgerError", "LedgerFailed", "LedgerNotShared", "LedgerRecovered", "LifecycleError",
-    "ListenerWatch", "LoggingObserver", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More",
-    "Observer", "ObserverFailed", "Outcome", "Overlap", "Pause", "Paused", "Policy", "PostgresLedger", "RedisLedger",
-    "RefusalReason", "Register", "Renew", "Request", "Response", "Retry", "Row", "Run", "RunAbandoned", "RunSnapshot",
-    "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleDiffers", "ScheduleError", "Scheduler",
-    "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerStopped", "SchedulerStopping", "Service",
-    "Settled", "Skipped", "SlotGuard", "SlotPass", "SlotRefusedError", "Snapshot", "SqliteLedger", "Start", "Succeeded",
-    "SystemClock", "Taken", "TimedOut", "TooEarly", "Transport", "TransportError", "Trigger", "Unavailable",
-    "UnknownJobError", "Won", "any_of", "at", "bearer", "cron", "env_token", "every",
+    "Abandon", "Action", "ActionAsked", "Answer", "AnyOf", "At", "Attachable", "AttemptFailed", "Between", "Busy",
+    "Cancel", "CatchUp", "Claim", "Clock", "ClockDiffers", "ClockStepped", "ConfigError", "Cron", "DuplicateJobError",
+    "Event", "Every", "Failed", "FencedError", "Finish", "FunctionJob", "Health", "Held", "HttpJob", "InternalFault",
+    "Interrupted", "Job", "JobEnded", "JobHealth", "JobParked", "JobPaused", "JobResumed", "JobSnapshot", "JobState",
+    "JobUnparked", "LeaseLost", "LeaseSnapshot", "Ledger", "LedgerError", "LedgerFailed", "LedgerHealth",
+    "LedgerNotShared", "LedgerRecovered", "LifecycleError", "ListenerWatch", "LoggingObserver", "LoopBlocked",
+    "LoopHealth", "LoopbackTransport", "LoopcronError", "Lost", "MemoryLedger", "Missed", "More", "Observer",
+    "ObserverFailed", "ObserverSnapshot", "Outcome", "Overlap", "Pause", "Paused", "Policy", "PostgresLedger",
+    "RedisLedger", "RefusalReason", "Register", "Renew", "Request", "Response", "Retry", "Row", "Run", "RunAbandoned",
+    "RunSnapshot", "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleDiffers", "ScheduleError", "Scheduler",
+    "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerState", "SchedulerStopped",
+    "SchedulerStopping", "Service", "Settled", "SharedOutcome", "Skipped", "SlotGuard", "SlotPass", "SlotRefusedError",
+    "Snapshot", "SqliteLedger", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut", "TooEarly", "Tracer",
+    "Transport", "TransportError", "Trigger", "Unavailable", "UnknownJobError", "UpcomingSlot", "Won", "any_of", "at",
+    "bearer", "cron", "env_token", "every",
 )
 # fmt: on
 # isort: on

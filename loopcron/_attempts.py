@@ -113,6 +113,12 @@ class LiveRun:
             return self.cancelled_at + STUCK_MS
         return self.deadline if self.retry_at is None else self.retry_at
 
+    @property
+    def ends_by(self) -> int:
+        """When it has an outcome at the latest; 0 where it may go on for ever."""
+        end = self.deadline if self.cancelled_by is None else self.cancelled_at
+        return 0 if end is None else end + STUCK_MS
+
     def shift(self, by: int) -> None:
         """Move all instants by a step of the wall clock, so that the run has as long left as before."""
         self.started += by

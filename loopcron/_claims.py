@@ -15,7 +15,7 @@ from loopcron import _events as e
 from loopcron._attempts import Lease
 from loopcron._entries import Candidate, Entry
 from loopcron._instants import SECOND_MS, spread_ms
-from loopcron._ledger import EARLY_MS, Answer, Claim, Finish, Held, Lost, TooEarly, Unavailable, Won
+from loopcron._ledger import EARLY_MS, Answer, Claim, Finish, Held, Lost, TooEarly, Unavailable, Won, worker_of
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Interrupted, LeaseLost, Outcome, Skipped, Taken
 from loopcron._policies import doubled_ms, lease_ms
@@ -160,8 +160,11 @@ class Claims:
 
     def _lost(self, job: Entry, run: Candidate, answer: Lost) -> None:
         job.watermark = answer.row.watermark
-        job.row = answer.row if self.shared else None
-        self.decide(job, run, Taken())
+        worker = ""
+        if self.shared:
+            job.row, job.row_at = answer.row, self._live.now
+            worker = worker_of(answer.row.claim_id) if answer.row.watermark == run.slot else ""
+        self.decide(job, run, Taken(), worker=worker)
 
     def _held(self, job: Entry, run: Candidate, answer: Held) -> None:
         # Once more when the lease ends: its holder may have been killed. If it is renewed, the job runs elsewhere.
@@ -193,10 +196,10 @@ class Claims:
         else:
             self.decide(job, run, Skipped("ledger"))
 
-    def decide(self, job: Entry, run: Candidate, outcome: Outcome) -> None:
-        """End the claim with an outcome for its slot."""
+    def decide(self, job: Entry, run: Candidate, outcome: Outcome, *, worker: str = "") -> None:
+        """End the claim with an outcome for its slot; *worker* is who has it."""
         self.close(job, run)
-        self._live.settle(job, run.slot, outcome, run.reason)
+        self._live.settle(job, run.slot, outcome, run.reason, worker=worker)
 
     def note_abandoned(self, job: Entry, slot: int, claim_id: str) -> None:
         """Tell of a slot that another worker has left without an outcome, unless it was told already."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from loopcron._cli_parts import instant, show, whole_number
-from loopcron._instants import MILLISECOND, from_ms, to_ms
+from loopcron._instants import to_ms
 
 if TYPE_CHECKING:
     from loopcron._cli_parts import Commands
     from loopcron._local import Cron
-    from loopcron._zones import Zone
-
-_MINUTE_MS: Final = 60_000
-_NEAR_MS: Final = 8 * 86_400_000
-"""A change of the clocks is told beside the slot after it, unless the slot before was longer ago."""
 
 
 class _Slot(NamedTuple):
@@ -57,61 +53,12 @@ def _next(options: argparse.Namespace) -> int:
 
 
 def _slots(rule: Cron, after: datetime, count: int) -> Iterator[_Slot]:
-    from loopcron._zones import zone_of
+    from loopcron._upcoming import upcoming
 
-    zone = zone_of(rule.tz)
-    previous, is_first = to_ms(after), True
-    for _ in range(count):
-        slot = rule.next_ms(previous)
-        if slot is None:
-            return
-        gap = None if is_first else (slot - previous) * MILLISECOND
-        yield _Slot(from_ms(slot).astimezone(rule.tz), gap, tuple(_notes(rule, zone, previous, slot)))
-        previous, is_first = slot, False
-
-
-def _notes(rule: Cron, zone: Zone, previous: int, slot: int) -> Iterator[str]:
-    """Yield what the clocks' changes since the slot before, and around this one, mean for it."""
-    at = max(previous, slot - _NEAR_MS)
-    while (stretch := zone.stretch(at)).end <= slot:
-        at = stretch.end
-        if stretch.offset < stretch.after:
-            yield from _gap(rule, at, stretch.offset, stretch.after, slot)
-        elif stretch.offset > stretch.after:
-            yield f"the clocks go back from {_span(at, stretch.offset, at, stretch.after)}"
-    if slot >= stretch.end - (stretch.offset - stretch.after):
-        again = rule.latest_ms(slot + stretch.offset - stretch.after) == slot + stretch.offset - stretch.after
-        yield "comes twice, and " + ("this is the first time" if again else "runs the first time only")
-    if slot < stretch.start + stretch.before - stretch.offset:
-        yield "comes twice, and this is the second time"
-
-
-def _gap(rule: Cron, at: int, before: int, after: int, slot: int) -> Iterator[str]:
-    """Yield what becomes of the local times that the clocks skip at an instant, seen from the first slot after it."""
-    yield f"the clocks skip {_span(at, before, at, after)}"
-    skipped = _named(rule, before, at, at + after - before)
-    if skipped is None:
-        return
-    first, last = skipped
-    which = f"{from_ms(first + before):%H:%M}" if first == last else _span(first, before, last, before)
-    # Moved, if the slot right at the change is a local time that the line itself does not name.
-    moved = slot - at < _MINUTE_MS and _named(rule, after, slot, slot + 1) is None
-    yield f"stands for {which}" if moved else f"nothing for {which}"
-
-
-def _named(rule: Cron, offset: int, start: int, end: int) -> tuple[int, int] | None:
-    """Return the first and last instant from *start* to before *end* that the line names where *offset* is in force."""
-    from loopcron._local import cron
-
-    there = cron(rule.line, timezone(offset * MILLISECOND))
-    first, last = there.next_ms(start - 1), there.latest_ms(end - 1)
-    return None if first is None or last is None or first >= end else (first, last)
-
-
-def _span(first: int, first_offset: int, last: int, last_offset: int) -> str:
-    begin, end = from_ms(first + first_offset), from_ms(last + last_offset)
-    shown = "%H:%M" if begin.date() == end.date() else "%m-%d %H:%M"
-    return f"{begin:{shown}} to {end:{shown}}"
+    previous: datetime | None = None
+    for slot in islice(upcoming(rule, to_ms(after)), count):
+        yield _Slot(slot.local_at, None if previous is None else slot.slot_at - previous, slot.marks)
+        previous = slot.slot_at
 
 
 def _table(slots: Sequence[_Slot]) -> Iterator[str]:

@@ -19,6 +19,10 @@ class SystemClock:
         """Return seconds of CLOCK_MONOTONIC, which on Linux stops while the machine is suspended."""
         return time.monotonic()
 
+    def now_ms(self) -> int:
+        """Return the wall clock in whole ms from the epoch: what the loop reads at each end of a run."""
+        return time.time_ns() // 1_000_000
+
     async def sleep(self, seconds: float) -> None:
         """Sleep on the event loop that runs; uvloop may wake up to a millisecond early."""
         import anyio  # on use: importing anyio costs more than all of loopcron

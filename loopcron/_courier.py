@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, final
+
+import anyio
 
 from loopcron._events import Answered, Fact, LedgerFailed, LedgerRecovered, Registered, Renewed
 from loopcron._ledger import ANSWERS, Claim, Finish, Pause, Register, Renew, Row, Unavailable
@@ -24,6 +26,8 @@ BATCH: Final = 500
 """How many jobs one call takes; PostgreSQL plans a longer statement badly, and Redis answers nobody else meanwhile."""
 REPEAT_SECONDS: Final = 60.0
 """How often a store that is down is told of: it is asked far more often."""
+LATE_SECONDS: Final = 30.0
+"""For how long a call may go without an answer before that counts as a failure: a store has time-outs of its own."""
 
 Asked = Register | Claim | Renew | Finish | Pause
 
@@ -53,6 +57,11 @@ class Courier:
         self._ledger = ledger
         self._tell = tell
         self._trouble = _Trouble(report, monotonic)
+        self._monotonic = monotonic
+        self._owed_since = 0.0
+        """Since when the next answer is waited for, in seconds, unless nothing is."""
+        self._call = ""
+        """What is under way."""
         self._renewals: _Queue[Renew] = _Queue()
         self._registers: _Queue[Register] = _Queue()
         self._claims: _Queue[Claim] = _Queue()
@@ -72,6 +81,16 @@ class Courier:
         """Queue *action*."""
         self._queues[type(action)].new.append(action)
 
+    def begin(self) -> None:
+        """Take note that something is queued that nobody has been told of before."""
+        if not self._asking:
+            self._owed_since = self._monotonic()
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What calls fail at present; None: all were answered the last time."""
+        return self._trouble.now
+
     @property
     def waiting(self) -> bool:
         """Whether something is queued that was not tried yet."""
@@ -81,6 +100,17 @@ class Courier:
     def idle(self) -> bool:
         """Whether nothing is queued or under way."""
         return not (self._asking or self.waiting)
+
+    def look(self, until: float) -> None:
+        """
+        Take an answer that does not come for a failure, or a store that hangs would be silent; to be called often.
+
+        Args:
+            until: When the event loop was last seen to run, in seconds; while it is blocked no store can be blamed.
+        """
+        if not self.idle and until - self._owed_since > LATE_SECONDS:
+            self._owed_since = until
+            self._trouble.met(self._call or "begin", f"no answer for more than {LATE_SECONDS:.0f} s")
 
     def retry(self) -> None:
         """Queue what could not be written once more, because nothing may come that it could go along with."""
@@ -120,11 +150,15 @@ class Courier:
                     await self._claim()
                 else:
                     await self._finish()
+                if self.waiting:  # a store that answers at once would start 100,000 runs in one go
+                    await anyio.lowlevel.checkpoint()
         finally:
             self._asking = False
 
     def _holds_itself(self) -> bool:
         """Return whether a lease of ours that is to be given back would keep us from a claim of the next call."""
+        if not self._ledger.is_shared:
+            return False  # then there are none
         claimed = {claim.job for claim in self._claims.new[:BATCH]}
         return any(finish.job in claimed for finish in self._finishes.new)
 
@@ -184,7 +218,8 @@ class Courier:
         kinds: tuple[type, ...],
     ) -> Sequence[_Answer] | None:
         try:
-            answers = list(await method(items))
+            with self._under(call):
+                answers = list(await method(items))
         except BaseException as error:  # noqa: BLE001 - see there
             self._failed(call, error)
             return None
@@ -199,12 +234,22 @@ class Courier:
         self, call: str, method: Callable[[Sequence[_Item]], Awaitable[object]], items: Sequence[_Item]
     ) -> bool:
         try:
-            await method(items)
+            with self._under(call):
+                await method(items)
         except BaseException as error:  # noqa: BLE001 - see there
             self._failed(call, error)
             return False
         self._trouble.over(call)
         return True
+
+    @contextmanager
+    def _under(self, call: str) -> Iterator[None]:
+        """Measure how long the answer to a call takes."""
+        self._call, self._owed_since = call, self._monotonic()
+        try:
+            yield
+        finally:
+            self._call, self._owed_since = "", self._monotonic()
 
     def _failed(self, call: str, error: BaseException) -> None:
         """Report what a call raised, a fence of design section 6; a cancellation of ours is let through."""
@@ -252,6 +297,15 @@ class _Queue(Generic[_Item]):
         self.new, self.kept = self.kept + self.new, []
 
 
+class Trouble(NamedTuple):
+    """Calls to the ledger that fail."""
+
+    why: str
+    since: float
+    """On the scheduler's monotonic clock, in seconds."""
+    failures: int
+
+
 @final
 class _Trouble:
     """Tells of a store that cannot be asked: once, when the reason changes, and then every minute."""
@@ -261,13 +315,21 @@ class _Trouble:
     ) -> None:
         self._report = report
         self._monotonic = monotonic
-        self._failures: dict[str, int] = {}
+        self._failing: dict[str, Trouble] = {}
+        """By call, the one that failed last being the last."""
+        self._is_renew_past = False
+        self.now: Trouble | None = None
+        """Of all calls; replaced whole, because other threads look."""
         self._told: dict[tuple[str, str], float] = {}
 
     def met(self, call: str, error: str) -> None:
         """Take note of a call that failed."""
-        self._failures[call] = self._failures.get(call, 0) + 1
         now = self._monotonic()
+        _, since, failures = self._failing.pop(call, Trouble("", now, 0))
+        self._failing[call] = Trouble(error, since, failures + 1)
+        if call == "renew":
+            self._is_renew_past = False
+        self._sum_up()
         last = self._told.get((call, error))
         if last is None or now - last >= REPEAT_SECONDS:
             if len(self._told) >= BATCH:  # an error that says something else each time is told each time
@@ -277,7 +339,20 @@ class _Trouble:
 
     def over(self, call: str) -> None:
         """Take note of a call that was answered."""
-        failures = self._failures.pop(call, 0)
-        if failures:
-            self._report(LedgerRecovered(call, failures))
+        if not self._failing:
+            return
+        failing = self._failing.pop(call, None)
+        if call == "claim":  # then renewals would be answered too, but nothing may be renewed for days
+            self._is_renew_past = True
+        self._sum_up()
+        if failing is not None:
+            self._report(LedgerRecovered(call, failing.failures))
             self._told = {told: at for told, at in self._told.items() if told[0] != call}
+
+    def _sum_up(self) -> None:
+        failing = [met for call, met in self._failing.items() if not (call == "renew" and self._is_renew_past)]
+        if not failing:
+            self.now = None
+            return
+        since, failures = min(met.since for met in failing), sum(met.failures for met in failing)
+        self.now = Trouble(failing[-1].why, since, failures)

@@ -8,7 +8,6 @@ to the observers, so that it cannot be silent. Made on the event loop it lives o
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
@@ -16,14 +15,19 @@ import anyio
 
 from loopcron import _events as e
 from loopcron._courier import Asked, Courier
-from loopcron._hands import SLICE_SECONDS, Hands
+from loopcron._errors import text_of
+from loopcron._hands import Hands
+from loopcron._health import LedgerHealth, Vitals
+from loopcron._history import MARKS, JobRecord
+from loopcron._instants import from_ms
 from loopcron._ledger import Claim, Finish, Pause, Register, Renew, Unavailable
 from loopcron._outcomes import Failed, Outcome, error_text, printable
+from loopcron._pulse import Pulse
 from loopcron._runs import Runs
 from loopcron._spawn import Handle, is_stray, make_spawner
-from loopcron._status import JobRecord
 from loopcron._tasks import Tasks
 from loopcron._timetable import Timetable
+from loopcron._tracers import make_tracers
 
 if TYPE_CHECKING:
     from loopcron._observe import Observers
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 WATCH_MS: Final = 1_000
 """How often the stop conditions are asked while something runs: a request of ours may be all that a drain waits for."""
+BLOCKED_SECONDS: Final = 1.0
+"""A loop that wakes so much later than it asked for was blocked, which is told."""
 LEDGER_SECONDS: Final = 2.0
 """How long the ledger may take over its last calls when all runs are over, in real time."""
 
@@ -77,6 +83,8 @@ class Engine:
         stop_conditions: Asked before each claim, after each failed request, and every second while something runs;
             one that is true: stop, the server drains.
         workers: Sees whether other workers run every slot too; None: no matter, they share the ledger.
+        worker: The host and process, which begin the ids of claims.
+        slice_seconds: The longest sleep of the loop.
     """
 
     def __init__(
@@ -93,6 +101,8 @@ class Engine:
         drain: int,
         stop_conditions: Sequence[Callable[[], bool]],
         workers: WorkerWatch | None,
+        worker: str,
+        slice_seconds: float,
     ) -> None:
         self._clock = clock
         self._observers = observers
@@ -101,14 +111,14 @@ class Engine:
         self._stop_conditions = stop_conditions
         self._workers = workers
         self._hands = Hands(clock)
-        self.ticked = self._hands.monotonic
-        """When the loop last turned, on the monotonic clock, in seconds."""
+        self._slice = slice_seconds
+        self.pulse: Final = Pulse(self._hands.wall, self._hands.monotonic)
         self._looked = self._hands.wall
         self.timetable = Timetable(
             self._looked,
             startup_delay=startup_delay,
             max_running=max_running,
-            worker=_worker(),
+            worker=f"{worker}:{os.urandom(8).hex()}",
             shared=ledger.is_shared,
             fires=fires,
         )
@@ -117,11 +127,19 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         spawner = make_spawner()
         self.runs = Runs(
-            self, jobs=self._jobs, spawner=spawner, clock=clock, transport=transport, leased=ledger.is_shared
+            self,
+            jobs=self._jobs,
+            spawner=spawner,
+            clock=clock,
+            transport=transport,
+            leased=ledger.is_shared,
+            tracers=make_tracers(observers),
         )
         self.tasks = Tasks(spawner, observers, self.fault)
         self._triggers: dict[str, Trigger] = {}
         self._turning = False
+        self._has_news = False
+        """Whether the timetable was told of something while a turn was under way."""
         self.done: list[e.Action] | None = None
         """Collects what is done while a `tick` is under way."""
         self._breathe = False
@@ -132,6 +150,8 @@ class Engine:
         self.has_loop = False
         self._quiet: anyio.Event | None = None
         self._errand = anyio.Event()
+        self._is_called = False
+        """Whether the courier's task has been told that something is queued."""
         self._delivered = anyio.Event()
         self._interrupted: Callable[[], object] = anyio.Event().set
         self.interrupt: KeyboardInterrupt | None = None
@@ -162,6 +182,7 @@ class Engine:
         """Claim nothing more; after *drain* ms cancel what still runs. A second call may only shorten the drain."""
         if not self.stopping:
             self.stopping = True
+            self.pulse.stopping(self._read_clocks())
             self._report(e.SchedulerStopping(drain / 1000))
         self.tell(e.Stopping(drain))
         self._poke()  # a fake clock moves by itself from now on, but not for a nap that began before
@@ -189,18 +210,27 @@ class Engine:
 
     def _turn(self) -> None:
         if self._turning:
+            self._has_news = True
             return
         self._turning = True
         try:
-            due = self._next_turn()
-            if due is not None and due <= self._hands.wall:
-                self._look_for_drain()
-            while actions := self.timetable.poll(self._hands.wall):
+            if self._stop_conditions and not self.stopping:
+                due = self._next_turn()
+                if due is not None and due <= self._hands.wall:
+                    self._look_for_drain()
+            performers = self._PERFORMERS
+            self._has_news = True
+            while self._has_news:
+                self._has_news = False  # and so it stays, unless what is performed here tells of something
+                actions = self.timetable.poll(self._hands.wall)
                 if self.done is not None:
                     self.done += actions
                 for action in actions:
-                    self._perform(action)
-                if isinstance(actions[-1], e.More):
+                    try:
+                        performers.get(type(action), Engine._report)(self, action)
+                    except Exception as error:  # noqa: BLE001 - one that fails must not take the others along
+                        self.fault(type(action).__name__, error)
+                if actions and isinstance(actions[-1], e.More):
                     self._breathe = True
                     break
         except BaseException as error:  # noqa: BLE001 - the outermost fence: by definition a bug of ours
@@ -209,15 +239,12 @@ class Engine:
             self._turning = False
         self._wake_for_next()
 
-    def _perform(self, action: e.Action) -> None:
-        try:
-            self._PERFORMERS.get(type(action), Engine._report)(self, action)
-        except Exception as error:  # noqa: BLE001 - one action that fails must not take the others along
-            self.fault(type(action).__name__, error)
-
     def _ask(self, action: Asked) -> None:
         self.courier.take(action)
-        self._errand.set()
+        if not self._is_called:  # asked of ourselves, for an event of anyio's costs three calls each time
+            self._is_called = True
+            self.courier.begin()
+            self._errand.set()
 
     def _start(self, action: e.Start) -> None:
         self.runs.start(action)
@@ -232,21 +259,33 @@ class Engine:
         """Nothing: the turn itself sees it, and ends."""
 
     def _report(self, event: e.Event) -> None:
-        if isinstance(event, e.Settled):
-            self._keep(event)
-        elif isinstance(event, e.JobParked) and isinstance(event.exception, KeyboardInterrupt):
-            self.fault(event.job, event.exception)
+        try:
+            if isinstance(event, e.Settled):
+                self._keep(event)
+            elif type(event) in MARKS:
+                self._mark(event)
+        except Exception as error:  # noqa: BLE001 - such as an outcome that cannot be compared; it is told all the same
+            self.fault("history", error)
         self._observers.notify(event)
 
+    def _mark(self, event: Any) -> None:
+        if event.job in self._jobs and not self.stopped.is_set():  # a stuck run may end in a later life
+            self._record(event.job).mark(event, self._hands.wall)
+        if isinstance(event, e.JobParked) and isinstance(event.exception, KeyboardInterrupt):
+            self.fault(event.job, event.exception)
+
+    def _record(self, job: str) -> JobRecord:
+        record = self._records.get(job)
+        if record is None:
+            record = self._records[job] = JobRecord(job)
+        return record
+
     def _keep(self, settled: e.Settled) -> None:
-        if settled.job in self._jobs:  # else it was removed, and its history with it
-            record = self._records.get(settled.job)
-            if record is None:
-                record = self._records[settled.job] = JobRecord()
-            record.note(settled)
         trigger = None if settled.key is None else self._triggers.pop(settled.key, None)
         if trigger is not None:
             trigger.settle(settled.outcome)
+        if settled.job in self._jobs:  # else it was removed, and its history with it
+            self._record(settled.job).note(settled)
 
     def _look_for_drain(self) -> None:
         """Stop if the server drains."""
@@ -278,6 +317,7 @@ class Engine:
             return self._hands.wall
         if step:
             self._looked = self._hands.wall
+            self.pulse.stepped(self._hands.wall, step)
             if self._nap_until is not None:
                 self._nap_until += step
             try:
@@ -362,7 +402,8 @@ class Engine:
         while True:
             self._poked = False
             self.turn()
-            self.ticked = self._hands.monotonic
+            self.courier.look(self.pulse.ticked)
+            self.pulse.ticked = self._hands.monotonic
             self._look_for_workers()
             if self.interrupt is not None:
                 self._let_out()
@@ -377,6 +418,7 @@ class Engine:
                 self._faults = 0
         await self._settle_claims()
         self.has_loop = False
+        self.pulse.stopped(self._hands.wall)
         self._observers.notify(e.SchedulerStopped())
         self.stopped.set()
         self.parking_changed()
@@ -397,11 +439,12 @@ class Engine:
         """Sleep until the next wake-up, but no longer than a slice, or until something is due earlier."""
         now = self._read_clocks()  # first, because a step that is seen here makes a turn due at once
         target = self._next_turn()
-        seconds = SLICE_SECONDS if target is None else min(SLICE_SECONDS, (target - now) / 1000)
+        seconds = self._slice if target is None else min(self._slice, (target - now) / 1000)
         if self._breathe or self._poked or seconds <= 0:
             self._breathe = False
             await anyio.lowlevel.checkpoint()
             return
+        wake_at = self._hands.monotonic + seconds
         with anyio.CancelScope() as scope:
             self._nap, self._nap_until = scope, target
             self.parking_changed()
@@ -409,7 +452,15 @@ class Engine:
                 await self._clock.sleep(seconds)
             finally:
                 self._nap = None
+        self._read_clocks()
+        self._note_lag(max(0.0, self._hands.monotonic - wake_at))
         await anyio.lowlevel.checkpoint()  # or a clock whose sleep returns at once would stop the whole event loop
+
+    def _note_lag(self, seconds: float) -> None:
+        """Take note of how much later than asked for the loop woke, by the scheduler's own clock."""
+        self.pulse.woke(seconds)
+        if seconds >= BLOCKED_SECONDS:
+            self._observers.notify(e.LoopBlocked(seconds))
 
     async def _settle_claims(self) -> None:
         """Give the ledger a last while for what is under way or kept; what it then has not answered is no claim."""
@@ -453,6 +504,7 @@ class Engine:
                 if not self.courier.waiting:
                     await self._errand.wait()
                 self._errand = anyio.Event()
+                self._is_called = False
                 await self.courier.deliver()
             except BaseException as error:  # noqa: BLE001 - a fence of design section 6: ledger
                 faults += 1
@@ -461,6 +513,38 @@ class Engine:
                 faults = 0
             self._delivered.set()
             self.parking_changed()
+
+    # --- how it fares; read from any thread
+
+    @property
+    def now(self) -> int:
+        """The present, in ms, by the wall clock as the loop knows it to be set."""
+        return self._wall_of(self._clock.monotonic())
+
+    @property
+    def over_since(self) -> int:
+        """When it stopped, in ms; before that, what the clock showed when it was read last."""
+        return self._hands.wall if self.pulse.stopped_at is None else self.pulse.stopped_at
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """How long ago the loop last ticked; None: there is none."""
+        return self._clock.monotonic() - self.pulse.ticked if self.has_loop else None
+
+    def vitals(self) -> Vitals:
+        """Return how this life fares at this moment."""
+        return self.pulse.vitals(self.silent_seconds, self._ledger_health())
+
+    def _ledger_health(self) -> LedgerHealth:
+        text, shared = printable(text_of(self.ledger)), self.ledger.is_shared
+        trouble = self.courier.trouble
+        if trouble is None:
+            return LedgerHealth(text, shared)
+        return LedgerHealth(text, shared, trouble.why, from_ms(self._wall_of(trouble.since)), trouble.failures)
+
+    def _wall_of(self, monotonic: float) -> int:
+        """Return what the wall clock, as it is set now, would have shown then, in ms."""
+        return self._hands.wall - round((self._hands.monotonic - monotonic) * 1000)
 
     # --- quiet
 
@@ -505,9 +589,3 @@ class Engine:
         e.More: _more,
     }
     """What is done for each action; any other one is an event, and reported."""
-
-
-def _worker() -> str:
-    """Return what names this life in every ledger: whose it is, for people, and something that nobody else has."""
-    host = printable(socket.gethostname())[:40]
-    return f"{host}:{os.getpid()}:{os.urandom(8).hex()}"

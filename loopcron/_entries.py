@@ -64,6 +64,8 @@ class JobFacts(NamedTuple):
     added: int
     slot: int | None
     """The next slot, or the oldest that is due and unserved."""
+    due: int
+    """When that one is due."""
     oldest: int | None
     """Since when the job owes an outcome: its oldest slot that is due or runs. What waits for a run to end, or for a
     place, is not owed yet; what is caught up is so from its start."""
@@ -84,6 +86,13 @@ class JobFacts(NamedTuple):
     """See `Entry.watermark`."""
     row: Row | None
     """See `Entry.row`."""
+    row_at: int
+    patience: int = 0
+    """Until when nothing of it is overdue, whatever its period: it may not start yet, or its run has time left."""
+    waits_for_store: bool = False
+    """Whether its slot would run if the ledger could be asked, which answers with errors."""
+    is_registering: bool = False
+    """Whether the ledger was asked to register it and has not answered yet."""
 
 
 @final
@@ -115,6 +124,8 @@ class Entry:
     """What the ledger said of its row when it registered or refused; None: it stands where we put it."""
     row: Row | None = None
     """The row as the ledger showed it last, where other workers write into it too."""
+    row_at: int = 0
+    """When that was."""
     probe: int | None = None
     """While it is paused: when the ledger is asked next whether it still is, by its newest slot; None: it is not."""
     corrected: int | None = None
@@ -172,18 +183,20 @@ class Entry:
             return HOUR_MS
         return HOUR_MS if following is None else following - slot
 
-    def facts(self) -> JobFacts:
-        """Return what is known of the job at this moment."""
+    def facts(self, release: int) -> JobFacts:
+        """Return what is known of the job at this moment; before *release* nothing of it runs."""
         runs = tuple(self.runs.values()) if self.runs else ()
         oldest = self._oldest()
+        period, claim = self.period(oldest), self.claiming
         has_more = self.slot is not None or self.claiming is not None or self.waiting is not None
         return JobFacts(
             added=self.added,
             slot=self.slot,
+            due=self.due,
             oldest=oldest,
             skippable=self.skippable,
             skips=self.slot if self.slot == self.skips else None,
-            period=self.period(oldest),
+            period=period,
             paused=self.paused,
             parked=self.parked or self._unregistered(),
             ended=not (has_more or runs or self.registering),
@@ -193,10 +206,15 @@ class Entry:
             used=self.used,
             watermark=self.watermark,
             row=self.row,
+            row_at=self.row_at,
+            patience=max((release + 2 * period, *(run.ends_by for run in runs))),
+            waits_for_store=claim is not None and claim.failures > 0,
+            is_registering=self.registering,
         )
 
     def _oldest(self) -> int | None:
-        slots = [run for run in (self.runs or {}).values() if run.key is None]
+        alive = tuple((self.runs or {}).values())  # at once, because another thread may ask
+        slots = [run for run in alive if run.key is None]
         owed = [run.started if run.reason == "catch_up" else run.slot for run in slots]
         run = self.claiming
         if run is not None and not (run.is_early or run.reason == "catch_up" or run.probes is not None):
@@ -204,9 +222,18 @@ class Entry:
         # A job that catches up is late by nature, the line is as long as the other jobs' runs make it, and what the
         # store's clock holds up no restart hastens.
         waits = self.is_limited or (self.is_catching_up and (self.runs or run)) or (run is not None and run.is_early)
-        if self.slot is not None and not waits:
-            owed.append(self.slot)
+        slot = self._first() if self.registering and self.slot is None else self.slot
+        if slot is not None and not waits:
+            owed.append(slot)
         return min(owed, default=None)
+
+    def _first(self) -> int | None:
+        """Return the first slot of a job that the ledger has not answered yet: it may never do so."""
+        begin = self.added if self.used is None else self.used
+        try:
+            return self.schedule.next_ms(begin if self.corrected is None else self.corrected)
+        except BaseException:  # noqa: BLE001 - as in `period`
+            return None
 
     def _unregistered(self) -> str | None:
         return "the ledger could not be asked to register it" if self.registering and self.faults else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from loopcron._instants import HOUR_MS, from_ms
+from loopcron._instants import HOUR_MS, from_ms, iso
 from loopcron._ledger import Answer, Claim, Finish, Pause, Register, Renew, Row
 from loopcron._outcomes import Outcome, Reason
 from loopcron._policies import Policy
@@ -27,6 +27,12 @@ Makes a named tuple in half the time that its own constructor takes, which is a 
 For the records that every slot needs, in the timetable and in a simulation: a twelfth of what a slot costs. It checks
 no field, so all others go without.
 """
+
+
+def run_key(job: str, slot: int, key: str | None) -> str:
+    """Return the idempotency key of a run; *key* is a manual run's own."""
+    return key or f"{job}@{iso(slot)}"
+
 
 # --- facts: what the timetable is told
 
@@ -198,6 +204,13 @@ class Settled(NamedTuple):
     """Of a manual run; None: it follows from job and slot."""
     exception: BaseException | None = None
     """What the job raised, for this delivery only: history and `repr` never hold it, nor do its frames live on."""
+    worker: str = ""
+    """Of a slot that is `Taken`: the host and process that has it, if that is known."""
+
+    @property
+    def run_key(self) -> str:
+        """What names the run, the same on all workers and for all attempts; see `Run.key`."""
+        return run_key(self.job, self.slot, self.key)
 
     @property
     def slot_at(self) -> datetime:
@@ -225,6 +238,13 @@ class RunStarted(NamedTuple):
     slot: int
     attempt: int
     reason: Reason
+    key: str | None = None
+    """Of a manual run; None: it follows from job and slot."""
+
+    @property
+    def run_key(self) -> str:
+        """What names the run, the same on all workers and for all attempts; see `Run.key`."""
+        return run_key(self.job, self.slot, self.key)
 
 
 class AttemptFailed(NamedTuple):
@@ -235,6 +255,13 @@ class AttemptFailed(NamedTuple):
     attempt: int
     outcome: Outcome
     retry_ms: int
+    key: str | None = None
+    """Of a manual run; None: it follows from job and slot."""
+
+    @property
+    def run_key(self) -> str:
+        """What names the run, the same on all workers and for all attempts; see `Run.key`."""
+        return run_key(self.job, self.slot, self.key)
 
 
 class RunStuck(NamedTuple):
@@ -368,6 +395,12 @@ class SchedulerDisabled(NamedTuple):
     jobs: tuple[str, ...]
 
 
+class LoopBlocked(NamedTuple):
+    """The loop woke later than it asked for, by a second or more: something held up the event loop it runs on."""
+
+    seconds: float
+
+
 class LedgerFailed(NamedTuple):
     """The ledger could not be asked; told when it begins, when the reason changes, and every minute."""
 
@@ -387,6 +420,20 @@ class LedgerNotShared(NamedTuple):
     """The scheduler's ledger is its own, though this process seems to be one of several workers, which all run all."""
 
     reason: str
+
+
+class ActionAsked(NamedTuple):
+    """Somebody asked for something on the status page: for an audit."""
+
+    job: str
+    slot: int
+    """When."""
+    action: str
+    """``run``, ``pause``, ``resume`` or ``skip``."""
+    by: str
+    """Who, as the app's authorisation named him; "": it did not."""
+    refused: str
+    """Why it was not done; "": it was."""
 
 
 class ObserverFailed(NamedTuple):
@@ -432,6 +479,8 @@ Event = (
     | SchedulerStopping
     | SchedulerStopped
     | SchedulerDisabled
+    | LoopBlocked
+    | ActionAsked
     | LedgerFailed
     | LedgerRecovered
     | LedgerNotShared

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol, final
 
+from loopcron._clock import SystemClock
 from loopcron._instants import to_ms
 
 STEP_SECONDS: Final = 1.0
@@ -34,7 +36,10 @@ class Hands:
 
     def __init__(self, clock: Face) -> None:
         self._clock = clock
-        self.wall = to_ms(clock.now())
+        # Without a datetime where that can be: it is a twentieth of a fire. Not for whatever has that method: a clock
+        # that wraps another one and passes on what it does not know would be passed by.
+        self._now_ms: Callable[[], int] = clock.now_ms if isinstance(clock, SystemClock) else self._ms
+        self.wall = self._now_ms()
         """In ms from the epoch."""
         self.monotonic = clock.monotonic()
         """In seconds."""
@@ -42,18 +47,20 @@ class Hands:
 
     def read(self) -> int:
         """Read both, and return by how many ms the wall clock was set since; 0 if it was not."""
-        wall, offset = self._look()
-        if abs(offset - self._offset) > STEP_SECONDS:
-            wall, offset = self._look()  # again: a process that is stopped between the two hands sees a step in this
-        by = offset - self._offset
+        wall = self._now_ms()
+        self.monotonic = self._clock.monotonic()
+        by = wall / 1000 - self.monotonic - self._offset
         stepped = abs(by) > STEP_SECONDS
+        if stepped:  # again: a process that is stopped between the two hands sees a step in this
+            wall = self._now_ms()
+            self.monotonic = self._clock.monotonic()
+            by = wall / 1000 - self.monotonic - self._offset
+            stepped = abs(by) > STEP_SECONDS
         if stepped or wall >= self.wall:
             # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
-            self.wall, self._offset = wall, offset
+            self.wall = wall
+            self._offset += by
         return round(by * 1000) if stepped else 0
 
-    def _look(self) -> tuple[int, float]:
-        wall = to_ms(self._clock.now())
-        monotonic = self._clock.monotonic()
-        self.monotonic = monotonic
-        return wall, wall / 1000 - monotonic
+    def _ms(self) -> int:
+        return to_ms(self._clock.now())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from loopcron._outcomes import Failed, Interrupted, Outcome, Skipped, Succeeded
+from loopcron._outcomes import Failed, Interrupted, Outcome, Skipped, Succeeded, printable
 
 EARLY_MS: Final = 50
 """How far ahead of the store's now a slot may be claimed: clocks differ by that much even where they are kept."""
@@ -153,3 +153,14 @@ def outcome_text(outcome: Outcome) -> str:
             return f"{kind} {by}"
         case _:
             return kind
+
+
+def worker_of(claim_id: str) -> str:
+    """
+    Return the host and the process of who made a claim, for people: ``web-1:4711``.
+
+    Of a caller from outside, and of what no worker of ours has written, as much as can be read; "" of no claim.
+    """
+    # What comes after is of one life, and of one claim in it; see `Scheduler` and `SlotGuard`.
+    name, _, _ = claim_id.rpartition(":")
+    return printable(name or claim_id.partition("-")[0])[:60]

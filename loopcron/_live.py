@@ -102,7 +102,7 @@ class LiveRuns:
             delay = run.retry_delay(outcome, job.policy.retry, self.now, early=early)
             if delay is not None:
                 run.retry_at, run.failure = self.now + delay, outcome
-                self.out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay))
+                self.out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay, run.key))
                 return job
         self._end(job, run, outcome, fact.exception)
         return job
@@ -131,6 +131,7 @@ class LiveRuns:
         exception: BaseException | None = None,
         fence: int = 0,
         key: str | None = None,
+        worker: str = "",
     ) -> None:
         """Tell what became of the slot, of the range that ends with it, or of a manual run."""
         if isinstance(outcome, Succeeded):
@@ -139,7 +140,7 @@ class LiveRuns:
             job.failures += 1
         attempt, started = (0, None) if run is None else (run.attempt, run.started)
         fields = (job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
-        self.out.append(e.record(e.Settled, fields))
+        self.out.append(e.record(e.Settled, (*fields, worker)))
 
     def renewed(self, renewal: Renew, answer: bool | None) -> Entry:
         """Take note of what the ledger said to a renewal, None: it could not be asked; and return the job."""
@@ -187,7 +188,7 @@ class LiveRuns:
             self._cancel(job, run, "timeout")
 
     def _start(self, run: LiveRun) -> None:
-        self.out.append(e.record(e.RunStarted, (run.job, run.slot, run.attempt, run.reason)))
+        self.out.append(e.record(e.RunStarted, (run.job, run.slot, run.attempt, run.reason, run.key)))
         self.out.append(run.start())
 
     def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:

@@ -57,7 +57,7 @@ class LoopbackTransport:
             message never shows a URL, because it may hold a password.
     """
 
-    __slots__ = ("_address", "_environ", "_scheme", "_served", "_ssl_context", "_uds")
+    __slots__ = ("_address", "_environ", "_found", "_scheme", "_served", "_ssl_context", "_uds")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class LoopbackTransport:
     ) -> None:
         self._scheme: Scheme = "http" if ssl_context is None else "https"
         self._address: Address | None = None
+        self._found: Address | None = None
         if base_url is not None:
             self._scheme, self._address = parse_base_url(base_url)
         if self._scheme == "http" and ssl_context is not None:
@@ -78,6 +79,13 @@ class LoopbackTransport:
         self._ssl_context = ssl_context
         self._environ: Final[Mapping[str, str]] = os.environ if environ is None else environ
         self._served = served
+
+    @property
+    def origin(self) -> str | None:
+        """Where requests go, such as ``http://127.0.0.1:8000``; None until the first one had to find the address."""
+        is_given = self._uds is not None or self._address is not None
+        address = self._where() if is_given else self._found
+        return None if address is None else f"{self._scheme}://{_host_header(self._scheme, address)}"
 
     async def send(self, request: Request) -> Response:
         """
@@ -105,7 +113,7 @@ class LoopbackTransport:
         from anyio.lowlevel import checkpoint
 
         await checkpoint()
-        address = self._where()
+        address = self._found = self._where()
         if address is None:
             return TransportError("no_address", started=False)
         context = self._tls() if self._scheme == "https" else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never, final
 
 from loopcron import _events as e
 from loopcron._instants import iso
+from loopcron._log_fields import extra_of, shown, trace_of
 from loopcron._outcomes import (
     Busy,
     Failed,
@@ -22,11 +23,12 @@ from loopcron._outcomes import (
     Taken,
     TimedOut,
     error_text,
-    printable,
 )
+from loopcron._status import ObserverSnapshot
 
 if TYPE_CHECKING:
     from loopcron._protocols import Observer
+    from loopcron._scheduler import Scheduler
 
 SLOW_SECONDS: Final = 0.05
 STRIKES: Final = 3
@@ -44,24 +46,73 @@ class Observers:
     """
 
     def __init__(self, observers: Sequence[Observer], monotonic: Callable[[], float]) -> None:
-        self._observers = list(observers)
-        self._strikes: dict[int, int] = {}
+        self._all = tuple(observers)
+        self._observers = tuple(observers)
+        """Those that are told still; another tuple once one is not, for whoever goes through this one meanwhile."""
+        self._strikes: dict[tuple[int, str], int] = {}
+        self._problems: dict[int, str] = {}
         self._monotonic = monotonic
+
+    def snapshots(self) -> tuple[ObserverSnapshot, ...]:
+        """Return how each one fares, disabled ones included; may be called from any thread."""
+        told = {id(observer) for observer in self._observers}
+        return tuple(
+            ObserverSnapshot(
+                _name(observer),
+                id(observer) not in told,
+                self._problems.get(id(observer), ""),
+                _dropped(observer),
+            )
+            for observer in self._all
+        )
+
+    def attach(self, scheduler: Scheduler) -> None:
+        """Let those that want to look into *scheduler* have it; never raises."""
+        for observer in self._observers:
+            attach = member_of(observer, "attach")
+            problem = None if attach is None else self._call(attach, scheduler)
+            if problem is not None:
+                self._strike(observer, "attach", problem)
 
     def notify(self, event: e.Event) -> None:
         """Tell all observers; never raises."""
-        for observer in tuple(self._observers):
+        for observer in self._observers:
             problem = self._tell(observer, event)
             if problem is not None:
-                self._strike(observer, problem)
+                self._strike(observer, "", problem)
             elif self._strikes:
                 # In a row only: the log must not be lost to three slow writes in as many months.
-                self._strikes.pop(id(observer), None)
+                self._strikes.pop((id(observer), ""), None)
+
+    def having(self, hook: str) -> tuple[Any, ...]:
+        """Return the observers that have this method besides, in order."""
+        return tuple(observer for observer in self._observers if callable(member_of(observer, hook)))
+
+    def keeps(self, observer: object) -> bool:
+        """Say whether *observer* is told of events still; one that was disabled is asked nothing either."""
+        return any(other is observer for other in self._observers)
+
+    def ask(self, observer: Observer, part: str, call: Callable[[], Any]) -> Any:
+        """Return what a hook of *observer* answers, None where it raised; *part* says which one, to people."""
+        answers: list[Any] = []
+        self.judge(observer, part, self._call(lambda: answers.append(call())))
+        return answers[0] if answers else None
+
+    def judge(self, observer: Observer, part: str, problem: str | None) -> None:
+        """Take note of how *part* of an observer went; each is counted by itself, or the good ones would excuse it."""
+        if problem is not None:
+            self._strike(observer, part, f"{part}: {problem}")
+        elif self._strikes:
+            self._strikes.pop((id(observer), part), None)
 
     def _tell(self, observer: Observer, event: e.Event) -> str | None:
+        return self._call(observer.on_event, event)
+
+    def _call(self, function: Callable[..., object], *args: object) -> str | None:
+        """Call an observer, and return what was wrong with that."""
         before = self._time()
         try:
-            observer.on_event(event)
+            function(*args)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a fence of design section 6: observer
@@ -76,16 +127,35 @@ class Observers:
         except Exception:  # noqa: BLE001 - a user's clock; what it does is not held against the observers
             return math.nan
 
-    def _strike(self, observer: Observer, problem: str) -> None:
-        strikes = self._strikes[id(observer)] = self._strikes.get(id(observer), 0) + 1
+    def _strike(self, observer: Observer, part: str, problem: str) -> None:
+        key = id(observer), part
+        strikes = self._strikes[key] = self._strikes.get(key, 0) + 1
+        self._problems[id(observer)] = problem
         disabled = strikes >= STRIKES
         if disabled:
             # By identity: two observers may be equal, and one that is told inside a telling may be gone already.
-            self._observers = [other for other in self._observers if other is not observer]
-        report = e.ObserverFailed(type(observer).__name__, problem, disabled)
-        for other in tuple(self._observers):
+            self._observers = tuple(other for other in self._observers if other is not observer)
+        report = e.ObserverFailed(_name(observer), problem, disabled)
+        last_words = (observer,) if disabled and isinstance(observer, LoggingObserver) else ()  # or the log just ends
+        for other in (*last_words, *self._observers):
             # What goes wrong with this report counts for nothing, or two bad observers would report each other.
             self._tell(other, report)
+
+
+def _name(observer: object) -> str:
+    return type(observer).__name__
+
+
+def _dropped(observer: object) -> int:
+    dropped = member_of(observer, "dropped")
+    return dropped if isinstance(dropped, int) else 0
+
+
+def member_of(observer: object, name: str) -> Any:
+    """Return what an observer may have besides `Observer.on_event`; None where it has not, or cannot say."""
+    with suppress(Exception):  # a user's property, or a ``__getattr__`` that raises anything
+        return getattr(observer, name, None)
+    return None
 
 
 @final
@@ -96,7 +166,8 @@ class LoggingObserver:
     Messages are constant texts with lazy arguments; the same data stands in the record as ``loopcron_job``,
     ``loopcron_slot``, ``loopcron_outcome`` and so on, which survive JSON formatters. Success and what is expected
     is INFO, what another replica took DEBUG, failures are WARNING with the count of failures in a row. Handlers are
-    never configured: without any, Python itself shows WARNING on stderr.
+    never configured: without any, Python itself shows WARNING on stderr. What jobs, endpoints, ledgers, schedules and
+    observers say is escaped and cut, in the message, the data and the traceback, so that nobody forges a line.
 
     Args:
         logger: The logger ``loopcron`` if left out.
@@ -109,9 +180,25 @@ class LoggingObserver:
         """Log *event*; whatever a handler raises is swallowed, because logging must not end logging."""
         if not self._logger.isEnabledFor(_level(event)):
             return  # before anything is formatted: most apps log WARNING, and most events are no warnings
-        level, message, args, exception = _line(event)
         with suppress(Exception):  # a fence of design section 6: logger
-            self._logger.log(level, message, *args, extra=_extra(event), exc_info=exception)
+            self._log(event)
+
+    def _log(self, event: e.Event) -> None:
+        try:
+            level, message, args, exception = _line(event)
+            args, extra = tuple(shown(arg) for arg in args), extra_of(event)
+            message % args  # before a handler does, which would tell of it on stderr and drop the line
+        except Exception as error:  # noqa: BLE001 - an outcome is a job's to make, of whatever it likes
+            level, message, exception = logging.WARNING, "an event cannot be shown, %s: %s", None
+            args, extra = (type(event).__name__, error_text(error)), {"loopcron_event": type(event).__name__}
+        if not self._logger.isEnabledFor(level):
+            return
+        path, line, function, _ = self._logger.findCaller()
+        trace = None if exception is None else (type(exception), exception, exception.__traceback__)
+        record = self._logger.makeRecord(self._logger.name, level, path, line, message, args, trace, function, extra)
+        if exception is not None:
+            record.exc_text = trace_of(exception)  # what formatters take instead of making one that forges lines
+        self._logger.handle(record)
 
 
 def _level(event: e.Event) -> int:
@@ -123,16 +210,6 @@ def _level(event: e.Event) -> int:
 
 
 _Line = tuple[int, str, tuple[object, ...], BaseException | None]
-
-
-def _extra(event: e.Event) -> dict[str, object]:
-    # Prefixed, because logging raises KeyError for a key such as "name" that a record has already.
-    data = {f"loopcron_{key}": value for key, value in event._asdict().items() if key not in ("exception", "outcome")}
-    outcome = getattr(event, "outcome", None)
-    if outcome is not None:
-        data["loopcron_outcome"] = type(outcome).__name__
-        data |= {f"loopcron_{key}": getattr(outcome, key) for key in outcome.__dataclass_fields__}
-    return {"loopcron_event": type(event).__name__, **data}
 
 
 def _settled(event: e.Settled) -> _Line:
@@ -206,22 +283,23 @@ def _line(event: e.Event) -> _Line:
             return logging.INFO, "%s resumed", (event.job,), None
         case e.RunAbandoned():
             text = "%s %s was never finished: its lease ran out, claimed by %s"
-            return logging.WARNING, text, (event.job, iso(event.slot), printable(event.claim_id)), None
+            return logging.WARNING, text, (event.job, iso(event.slot), event.claim_id), None
         case e.ScheduleDiffers():
             text = "%s is registered by another schedule (%s, now %s): a deploy changed it, or two apps share a name"
-            return logging.WARNING, text, (event.job, printable(event.before), printable(event.schedule)), None
+            return logging.WARNING, text, (event.job, event.before, event.schedule), None
         case e.ClockDiffers():
             text = "%s %s came %.3f s early by the ledger's clock: this machine's clock is ahead of it"
             return logging.WARNING, text, (event.job, iso(event.slot), event.by_ms / 1000), None
         case e.ClockStepped():
-            text = "the wall clock was set by %.3f s"
+            text = "the wall clock was set by %.3f s%s"
+            consequence = ""
             if event.is_correction:
-                text += "; that is a correction, so slots after the new now count anew"
+                consequence = "; that is a correction, so slots after the new now count anew"
             elif event.by_ms < 0:
-                text += "; no slot recurs, so each job waits until it passes the job's last one again"
-            return logging.WARNING, text, (event.by_ms / 1000,), None
+                consequence = "; no slot recurs, so each job waits until it passes the job's last one again"
+            return logging.WARNING, text, (event.by_ms / 1000, consequence), None
         case e.SchedulerStarted():
-            args = (event.pid, event.ledger, len(event.jobs), ", ".join(event.jobs[:20]))
+            args = (event.pid, event.ledger, len(event.jobs), event.jobs)
             return logging.INFO, "scheduler started in process %s, ledger %s, %s jobs: %s", args, None
         case e.SchedulerStopping():
             return logging.INFO, "scheduler stopping; runs may take %.3f s more", (event.drain_seconds,), None
@@ -229,6 +307,14 @@ def _line(event: e.Event) -> _Line:
             return logging.INFO, "scheduler stopped", (), None
         case e.SchedulerDisabled():
             return logging.WARNING, "scheduler disabled: none of its %s jobs will run", (len(event.jobs),), None
+        case e.LoopBlocked():
+            text = "the scheduler's loop woke %.3f s late: something blocks the event loop it runs on"
+            return logging.WARNING, text, (event.seconds,), None
+        case e.ActionAsked():
+            args = (event.action, event.job, event.by or "somebody")
+            if event.refused:
+                return logging.WARNING, "%s of %s was asked for by %s, and refused: %s", (*args, event.refused), None
+            return logging.INFO, "%s of %s was asked for by %s", args, None
         case e.LedgerFailed():
             return logging.WARNING, "the ledger could not %s: %s", (event.call, event.error), None
         case e.LedgerRecovered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from loopcron._ledger import Answer, Claim, Finish, Pause, Register, Renew, Row, Unavailable
     from loopcron._outcomes import Outcome, Run
     from loopcron._policies import Policy
+    from loopcron._scheduler import Scheduler
     from loopcron._schedules import Schedule
 
 
@@ -67,7 +69,12 @@ class Clock(Protocol):
 
 
 class Transport(Protocol):
-    """Carries one HTTP request to the app and brings the response back."""
+    """
+    Carries one HTTP request to the app and brings the response back.
+
+    One that knows where its requests go may say so in an attribute ``origin``, such as ``http://127.0.0.1:8000``, or
+    None while it does not know yet: for traces and metrics.
+    """
 
     async def send(self, request: Request, /) -> Response:
         """
@@ -182,6 +189,18 @@ class Observer(Protocol):
         ...
 
 
+class Attachable(Protocol):
+    """What an observer has besides that wants to look into the scheduler it belongs to."""
+
+    def attach(self, scheduler: Scheduler, /) -> None:
+        """
+        Keep *scheduler*, whose `Scheduler.health` and `Scheduler.snapshot` may be read from any thread.
+
+        Called each time it starts, before `SchedulerStarted`; fenced and timed as ``on_event`` is.
+        """
+        ...
+
+
 class Service(Protocol):
     """The other half of an observer that does I/O."""
 
@@ -191,5 +210,34 @@ class Service(Protocol):
 
         Begun when the scheduler starts, begun anew with a back-off when it raises, and cancelled after the last run
         has ended; returning early is for good.
+        """
+        ...
+
+
+class Tracer(Protocol):
+    """
+    What an observer may have besides, either or both, to see runs from the inside, as tracing does.
+
+    Both are called on the loop, must not block, and are fenced and timed as `Observer.on_event` is: what they raise is
+    reported and changes nothing for the run, and an observer that was disabled is not asked any more.
+    """
+
+    def around_attempt(self, run: Run, /) -> AbstractContextManager[object]:
+        """
+        Return what is entered before an attempt's job begins, and left when its body has ended or raised.
+
+        Both happen in the attempt's own task, so that the context variables it sets are seen by the job, by a function
+        on a thread too, and by nobody else. It is shown what the job raises, cancellation included, and cannot keep
+        it. A run that is stuck leaves it when its body ends at last, if ever.
+        """
+        ...
+
+    def wrap_transport(self, transport: Transport, /) -> Transport:
+        """
+        Return a transport that sends through *transport*, once; what `Run.send` sends goes through it.
+
+        Called anew for each request, in the task that sends it; the first observer's is the outermost. It may change
+        the request, such as by a header, and not what comes back: what *transport* answered or raised is what the job
+        gets.
         """
         ...

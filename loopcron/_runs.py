@@ -18,6 +18,7 @@ from loopcron._outcomes import OUTCOMES, Failed, Outcome, Run, Succeeded, error_
 from loopcron._policies import finite_seconds
 from loopcron._spawn import Handle, Spawner, current_handle
 from loopcron._threads import Threads
+from loopcron._tracers import Tracers
 
 if TYPE_CHECKING:
     from loopcron._http import Request, Response
@@ -58,6 +59,7 @@ class Runs:
         clock: Of the scheduler.
         transport: Gives the transport when a run first sends.
         leased: Whether runs hold leases, which may have ended while the process stood still.
+        tracers: Asked around each attempt and each request; None: nobody wants to be.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Runs:
         clock: Clock,
         transport: Callable[[], Transport],
         leased: bool,
+        tracers: Tracers | None,
     ) -> None:
         self._host = host
         self._leased = leased
@@ -76,6 +79,7 @@ class Runs:
         self._spawner = spawner
         self._clock = clock
         self._transport = transport
+        self._tracers = tracers
         self._threads = Threads()
         self._handles: dict[int, Handle] = {}
 
@@ -120,7 +124,12 @@ class Runs:
             if self._leased:
                 self._host.turn()
             if not handle.cancel_requested:
-                result = await self._jobs[run.job].run(run)
+                job = self._jobs[run.job]
+                if self._tracers is None:
+                    result = await job.run(run)
+                else:
+                    with self._tracers.around(run):
+                        result = await job.run(run)
                 outcome = result if isinstance(result, OUTCOMES) else SUCCEEDED
         except TransportError as error:
             outcome = outcome_of_error(error)
@@ -165,6 +174,8 @@ class Runs:
             handle = self._handles.get(run.run_id)
             if handle is not None and handle.cancel_requested:
                 await anyio.lowlevel.checkpoint()
+        if self._tracers is not None:
+            transport = self._tracers.over(transport)
         try:
             return await transport.send(request)
         except TransportError:

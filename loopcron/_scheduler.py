@@ -21,26 +21,34 @@ from loopcron._errors import (
 )
 from loopcron._events import (
     Action,
+    Event,
     PauseAsked,
     ResumeAsked,
     SchedulerDisabled,
     SchedulerStarted,
     SkipAsked,
 )
-from loopcron._instants import ZERO, from_ms, span_ms, to_ms
+from loopcron._hands import SLICE_SECONDS
+from loopcron._health import Health, SchedulerState
+from loopcron._history import JobRecord
+from loopcron._instants import SECOND_MS, ZERO, from_ms, span_ms, to_ms
 from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
-from loopcron._observe import LoggingObserver, Observers
+from loopcron._observe import LoggingObserver, Observers, member_of
 from loopcron._outcomes import printable
 from loopcron._policies import Policy, checked_limit
 from loopcron._schedules import Schedule, checked_schedule, in_ms
-from loopcron._status import Health, JobRecord, Reading, Snapshot, read_health, take_snapshot
+from loopcron._status import Snapshot
+from loopcron._view import View, worker_name
 
 if TYPE_CHECKING:
     from loopcron._engine import Engine, Trigger
     from loopcron._protocols import Clock, Job, Ledger, Observer, Transport
+    from loopcron._upcoming import UpcomingSlot
 
 _F = TypeVar("_F", bound=Function)
 
+WATCHDOG: Final = (timedelta(seconds=1), timedelta(seconds=90))
+"""The shortest and longest silence of the loop that a watchdog may wait for."""
 LEDGER_CALLS: Final = ("register", "claim", "renew", "finish", "pause", "peek", "reset", "close")
 
 
@@ -73,6 +81,8 @@ class Scheduler:
         on_ledger_error: What becomes of a slot when the ledger could not be asked: ``skip`` lets it end as
             ``Skipped("ledger")`` once its grace is over; ``fire`` runs it after 5 s, so that every worker may: for
             endpoints that have a lock of their own.
+        watchdog: How long the loop may go without ticking before a thread logs that, and where the loop's thread
+            stands: from 1 s, up to 90 s. The loop then wakes twice in that time. None: no such thread.
         enabled: False starts nothing, and says so: for development and CI.
 
     Raises:
@@ -91,6 +101,7 @@ class Scheduler:
         startup_delay: timedelta = ZERO,
         max_running: int | None = None,
         on_ledger_error: Literal["skip", "fire"] = "skip",
+        watchdog: timedelta | None = None,
         enabled: bool = True,
     ) -> None:
         self._ledger: Ledger | None = _ledger(ledger, namespace)
@@ -108,6 +119,9 @@ class Scheduler:
         if on_ledger_error not in ("skip", "fire"):
             raise ConfigError("on_ledger_error", on_ledger_error, "must be 'skip' or 'fire'")
         self._fires = on_ledger_error == "fire"
+        self._watchdog = None if watchdog is None else span_ms("watchdog", watchdog, least=WATCHDOG[0])
+        if watchdog is not None and watchdog > WATCHDOG[1]:
+            raise ConfigError("watchdog", watchdog, f"must be at most {WATCHDOG[1]}, when health calls the loop silent")
         if not isinstance(enabled, bool):
             raise ConfigError("enabled", enabled, "must be True or False")
         self._enabled = enabled
@@ -120,6 +134,8 @@ class Scheduler:
         self._thread: int | None = None
         self._engine: Engine | None = None
         self._life: AbstractAsyncContextManager[None] | None = None
+        self._notified = self._make_observers()
+        self._view = View(self._clock, self._ledger, self._jobs, self._records, lambda: self._notified)
 
     # --- jobs
 
@@ -217,6 +233,8 @@ class Scheduler:
         self._pauses[name] = False
         if self._engine is not None:
             self._engine.tell(ResumeAsked(name))
+        elif name in self._records:
+            self._records[name].paused_at = None
 
     def skip_next(self, name: str) -> datetime | None:
         """
@@ -388,14 +406,19 @@ class Scheduler:
         self._entered = True
         self._thread = threading.get_ident()
         try:
+            self._notified = self._make_observers()
             if self._enabled:
                 async with self._alive(loop=loop):
                     yield
             else:
-                self._make_observers().notify(SchedulerDisabled(tuple(self._jobs)))
+                self._view.rest(SchedulerState.DISABLED, to_ms(self._clock.now()))
+                self._notified.attach(self)
+                self._notified.notify(SchedulerDisabled(tuple(self._jobs)))
                 try:
                     yield
                 finally:
+                    with suppress(Exception):  # a user's clock
+                        self._view.rest(SchedulerState.STOPPED, to_ms(self._clock.now()))
                     await self._close_ledger()
         finally:
             self._entered = False
@@ -415,19 +438,27 @@ class Scheduler:
         # Imported here because it takes anyio along, which costs more than all the rest of loopcron.
         import anyio
 
-        observers = self._make_observers()
-        engine = self._engine = self._make_engine(observers)
+        from loopcron._watchdog import Watchdog  # on use, and with it threads
+
+        observers = self._notified
+        engine = self._engine = self._view.engine = self._make_engine(observers)
         with ExitStack() as stack, anyio.CancelScope() as scope:
+            stack.callback(lambda: self._view.rest(SchedulerState.STOPPED, engine.over_since))
             attach = getattr(self._clock, "attach", None)
             if attach is not None:
                 stack.enter_context(attach(engine))
+            observers.attach(self)
             observers.notify(SchedulerStarted(tuple(self._jobs), printable(text_of(engine.ledger)), os.getpid()))
+            for record in self._records.values():
+                record.begin()
             for name, job in self._jobs.items():
                 engine.add(job, paused=self._pauses.get(name))
-            services = [observer for observer in self._observers if hasattr(observer, "run")]
+            services = [observer for observer in self._observers if callable(member_of(observer, "run"))]
             engine.begin(services, loop=loop, interrupted=scope.cancel)
             drain = self._drain
             try:
+                if loop and self._watchdog is not None:  # may find no thread, and what has begun must end then too
+                    stack.enter_context(Watchdog(self._watchdog / SECOND_MS, lambda: engine.silent_seconds or 0.0))
                 yield
             except anyio.get_cancelled_exc_class():
                 drain = 0
@@ -460,6 +491,8 @@ class Scheduler:
             drain=self._drain,
             stop_conditions=self._stop_conditions,
             workers=WorkerWatch(os.environ) if alone else None,
+            worker=worker_name(),
+            slice_seconds=SLICE_SECONDS if self._watchdog is None else min(SLICE_SECONDS, self._watchdog / 2000),
         )
 
     def _find_transport(self) -> Transport:
@@ -472,19 +505,41 @@ class Scheduler:
     # --- looking in
 
     def health(self) -> Health:
-        """Return whether each job is well, computed now from stored facts; may be called from any thread."""
-        return read_health(self._reading())
+        """Return whether the scheduler and each job are well, computed now; may be called from any thread."""
+        return self._view.health()
 
     def snapshot(self) -> Snapshot:
         """Return every job with its next slot, live runs and newest outcomes; may be called from any thread."""
-        return take_snapshot(self._reading(), {job.name: text_of(job.schedule) for job in self._jobs.values()})
+        return self._view.snapshot()
 
-    def _reading(self) -> Reading:
-        engine = self._engine
-        running = engine is not None and not engine.stopped.is_set()
-        silent = self._clock.monotonic() - engine.ticked if engine is not None and engine.has_loop else None
-        facts = {name: engine.timetable.facts(name) if engine is not None else None for name in tuple(self._jobs)}
-        return Reading(to_ms(self._clock.now()), running, silent, facts, self._records)
+    def upcoming(self, name: str, count: int = 5, *, until: datetime | None = None) -> tuple[UpcomingSlot, ...]:
+        """
+        Return the next slots of the job in its own local time, with what the clocks' changes do to them.
+
+        From now on, whether it is paused or not; may be called from any thread.
+
+        Args:
+            name: Of the job.
+            count: How many, at most; fewer if its schedule names no more, or fails.
+            until: The first instant that no longer counts, aware; None: there is no end.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            ScheduleError: *until* is naive.
+        """
+        if name not in self._jobs:
+            raise UnknownJobError(name, tuple(self._jobs))
+        return self._view.upcoming(name, count, until)
+
+    def notify(self, event: Event) -> None:
+        """
+        Tell all observers of *event*, besides what the scheduler itself tells them; for `ActionAsked` of an app's own.
+
+        Raises:
+            LifecycleError: Called from another thread than the scheduler's.
+        """
+        self._check_thread()
+        self._notified.notify(event)
 
     # --- checks
 

@@ -12,12 +12,9 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 if TYPE_CHECKING:
-    import asyncio
-
     from loopcron._outcomes import Run
 
 
@@ -34,30 +31,36 @@ class Keeper(Protocol):
 
 
 @final
-@dataclass(slots=True, eq=False)
 class Handle:
-    """A task that the scheduler owns: of one attempt, of its loop, of a service."""
+    """
+    A task that the scheduler owns: of one attempt, of its loop, of a service.
 
-    run: Final[Run | None]
-    """None: the task is no attempt."""
-    keeper: Final[Keeper]
-    started: bool = False
+    What begins the same for all stands in the class, because one is made for every attempt.
+    """
+
+    parked: set[object] | None = None
+    """The places in which the body, or tasks of its own, wait for the clock or for ever, so that time may move on;
+    made when first needed, because an empty set is not cheap."""
+    started = False
     """Whether the body took its first step; a task cancelled before that never enters its fence."""
-    parked: set[object] = field(default_factory=set)
-    """The places in which the body, or tasks of its own, wait for the clock or for ever, so that time may move on."""
-    cancel_requested: bool = False
-    strikes: bool = False
+    cancel_requested = False
+    strikes = False
     """Whether the body may not have met its cancellation yet."""
-    given_up: bool = False
-    ended: bool = False
-    in_thread: bool = False
+    given_up = False
+    ended = False
+    in_thread = False
     stop: Callable[[], object] | None = None
     lift_shield: Callable[[], object] | None = None
+
+    def __init__(self, run: Run | None, keeper: Keeper) -> None:
+        self.run: Final = run
+        """None: the task is no attempt."""
+        self.keeper: Final = keeper
 
     def cancel(self) -> None:
         """Cut the attempt; one that has not started yet is only marked, and its body looks."""
         self.cancel_requested = self.strikes = True
-        self.parked.clear()
+        self.parked = None
         if self.started and self.stop is not None:
             self.stop()
 
@@ -73,12 +76,15 @@ class Handle:
     def park(self) -> Iterator[None]:
         """Mark the body as waiting for the clock."""
         place = object()
+        if self.parked is None:
+            self.parked = set()
         self.parked.add(place)
         self.keeper.parking_changed()
         try:
             yield
         finally:
-            self.parked.discard(place)
+            if self.parked is not None:  # else it was cancelled meanwhile
+                self.parked.discard(place)
 
     def give_up(self) -> None:
         """Wait for the attempt no longer."""
@@ -92,7 +98,7 @@ class Handle:
         if self.given_up:
             self.keeper.lost(self)
 
-    def task_ended(self) -> None:
+    def task_ended(self, _task: object = None) -> None:
         """Take note that the task is over; one that was cancelled before its first step has reported nothing."""
         self.stop = None  # it holds the task, whose context holds this: garbage that only a full collection would find
         if not self.ended:
@@ -120,19 +126,12 @@ class _AsyncioSpawner:
 
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
-        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
 
     def spawn(self, body: Body, handle: Handle) -> None:
         # A copy per run: what a job sets must reach neither the next run nor the request that triggered it.
         task = self._loop.create_task(body(handle), context=self._context.copy())
-        handle.stop = task.cancel
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            handle.task_ended()
-
-        self._tasks.add(task)
-        task.add_done_callback(done)
+        handle.stop = task.cancel  # by which it is held, for the event loop itself keeps weak references only
+        task.add_done_callback(handle.task_ended)
 
 
 @final

@@ -1,107 +1,20 @@
-"""
-What the scheduler looks like from outside: history, snapshot and health, as plain data computed when read.
-
-Nothing here is kept up to date by the loop, so a loop that is blocked or dead shows as overdue instead of as its
-last good state.
-"""
+"""What the scheduler looks like from outside: every job with its runs, history and lease, computed when read."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Final, NamedTuple, final
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, final
 
+from loopcron._attempts import LiveRun
 from loopcron._entries import JobFacts
-from loopcron._events import Settled
-from loopcron._instants import from_ms, iso
-from loopcron._ledger import Row
-from loopcron._outcomes import Busy, Failed, LeaseLost, Succeeded, TimedOut
-
-HISTORY: Final = 20
-"""How many outcomes are kept per job."""
-SILENT_LOOP_SECONDS: Final = 90.0
-"""A loop that last ticked longer ago is silent: it wakes at least every 30 s."""
-AHEAD_MS: Final = 60_000
-"""How far ahead of the clock a job's last slot may lie: what every job may be silent for besides its period."""
-BUSY_RUNS: Final = 3
-"""So many runs in a row that found the lock taken are too many: a stuck lock looks like this."""
-
-
-class JobState(StrEnum):
-    """The state of a job; the first one that holds, in this order."""
-
-    STOPPED = "stopped"
-    """The scheduler does not run."""
-    PARKED = "parked"
-    """Its schedule, or loopcron, failed; it is asked again with a back-off."""
-    PAUSED = "paused"
-    ENDED = "ended"
-    """Its schedule names no further slot."""
-    STUCK = "stuck"
-    """A run swallowed its cancellation and still lives."""
-    OVERDUE = "overdue"
-    """A slot older than two periods has no outcome, or the loop is silent, or the clock is behind the last slot."""
-    FAILING = "failing"
-    """The last run that succeeded or failed has failed."""
-    BUSY_TOO_LONG = "busy_too_long"
-    """The last three runs found the lock taken."""
-    OK = "ok"
-
-
-FAILURES: Final = tuple(kind.__name__ for kind in (Failed, TimedOut, LeaseLost))
-"""How a ledger's row begins to say that a run failed."""
-RESTART_MENDS: Final = frozenset({JobState.STUCK, JobState.OVERDUE})
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class JobHealth:
-    """Whether one job is well, and why not."""
-
-    job: str
-    state: JobState
-    why: str
-    overdue: bool
-    """Also true of the jobs of a scheduler that is stopped: none of their slots is served."""
-    needs_restart: bool
-    """Whether a new process would mend it: it is stuck, or overdue for another reason than that a ledger which keeps
-    its rows is ahead of the clock."""
-    consecutive_failures: int
-    last_started_at: datetime | None
-    last_succeeded_at: datetime | None
-    next_slot_at: datetime | None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the scheduler is well."""
-
-    running: bool
-    silent_seconds: float | None
-    """How long ago the loop last ticked; None if it does not run."""
-    jobs: tuple[JobHealth, ...]
-
-    @property
-    def live(self) -> bool:
-        """False only where a restart of the process would mend it; see `JobHealth.needs_restart`."""
-        return self.running and not any(job.needs_restart for job in self.jobs)
-
-    @property
-    def ok(self) -> bool:
-        """Whether it runs, and every job is ok, paused or ended."""
-        fine = (JobState.OK, JobState.PAUSED, JobState.ENDED)
-        return self.running and all(job.state in fine for job in self.jobs)
-
-    def __getitem__(self, job: str) -> JobHealth:
-        """Return the health of the job of this name, else raise ``KeyError``."""
-        for health in self.jobs:
-            if health.job == job:
-                return health
-        raise KeyError(job)
+from loopcron._events import Settled, run_key
+from loopcron._health import Reading, SchedulerState
+from loopcron._history import JobRecord, Ring
+from loopcron._instants import from_ms
+from loopcron._ledger import Row, outcome_text, worker_of
+from loopcron._policies import Policy
 
 
 @final
@@ -114,6 +27,36 @@ class RunSnapshot:
     reason: str
     started_at: datetime
     deadline_at: datetime | None
+    key: str
+    """Its idempotency key; see `Run.key`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LeaseSnapshot:
+    """Who may run the job at this moment, and nobody else, as far as this process knows."""
+
+    worker: str
+    """Its host and process: ``web-1:4711``."""
+    slot_at: datetime
+    fence: int
+    until_at: datetime
+    """When it ends if it is not renewed."""
+    ours: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SharedOutcome:
+    """What became of the newest run that has ended, of any worker, as the ledger showed it last, or we told it."""
+
+    outcome: str
+    """Its kind and what can be counted: ``Failed endpoint 503``."""
+    ended_at: datetime | None
+    succeeded_at: datetime | None
+    """When a run last succeeded."""
+    worker: str
+    """Whose run it was; empty where another one has begun since."""
 
 
 @final
@@ -123,13 +66,46 @@ class JobSnapshot:
 
     name: str
     schedule: str
+    """As it was written: ``cron 30 2 * * 1-5, Europe/Berlin``."""
+    description: str
+    """In plain English: ``at 02:30 on weekdays, Europe/Berlin``."""
+    zone: str
+    """Of its local times; ``UTC`` where it has none."""
     paused: bool
     next_slot_at: datetime | None
+    due_at: datetime | None
+    """When that slot is due: then, or later by its jitter."""
     skips_slot_at: datetime | None
     """The slot that `Scheduler.skip_next` was asked to skip, until it has come."""
+    timeout_seconds: float | None
+    """How long a run may take, as things are; None: for ever, or the scheduler does not run."""
     runs: tuple[RunSnapshot, ...]
-    history: tuple[Settled, ...]
-    """The newest outcomes, oldest first, at most 20."""
+    _past: Ring | None = field(repr=False, compare=False)
+    """What `history` is read from."""
+    lease: LeaseSnapshot | None
+    """None: nobody is known to have one, or the ledger is not shared."""
+    shared_outcome: SharedOutcome | None
+    """None: the ledger is not shared, or no run has ended yet."""
+
+    @property
+    def history(self) -> tuple[Settled, ...]:
+        """The newest outcomes, oldest first, at most 30; made when asked for, because most readers want few."""
+        return () if self._past is None else tuple(self._past)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ObserverSnapshot:
+    """One observer at this moment."""
+
+    name: str
+    """Of its type."""
+    disabled: bool
+    """Whether it was slow, or raised, three times in a row, and is left out since."""
+    problem: str
+    """What was wrong the last time; empty: nothing ever was."""
+    dropped: int
+    """How many events it had no room for, in so far as it counts them."""
 
 
 @final
@@ -138,7 +114,19 @@ class Snapshot:
     """The scheduler at this moment."""
 
     at: datetime
+    state: SchedulerState
     running: bool
+    worker: str
+    """The host and process that answers: ``web-1:4711``."""
+    pid: int
+    started_at: datetime | None
+    """When this life began; None if it does not run."""
+    ledger: str
+    shared: bool
+    """Whether other processes see the ledger's rows."""
+    workers: tuple[str, ...]
+    """This one, and those whose claims stand in the rows that were seen, sorted; others may be there besides."""
+    observers: tuple[ObserverSnapshot, ...]
     jobs: tuple[JobSnapshot, ...]
 
     def __getitem__(self, job: str) -> JobSnapshot:
@@ -149,156 +137,116 @@ class Snapshot:
         raise KeyError(job)
 
 
-@final
-class JobRecord:
-    """What one job has been through; made on its first outcome, because an empty ring is not cheap."""
+class Static(NamedTuple):
+    """What of a job never changes."""
 
-    __slots__ = ("busy", "last_ended", "last_started", "last_succeeded", "ring")
-
-    def __init__(self) -> None:
-        self.ring: deque[Settled] = deque(maxlen=HISTORY)
-        self.busy = 0
-        self.last_started: int | None = None
-        self.last_ended: int | None = None
-        self.last_succeeded: int | None = None
-
-    def note(self, settled: Settled) -> None:
-        """Keep *settled*, without the exception: its frames would keep half the application alive."""
-        self.ring.append(settled if settled.exception is None else settled._replace(exception=None))
-        if settled.started is not None:
-            self.last_started, self.last_ended = settled.started, settled.ended
-        if isinstance(settled.outcome, Busy):
-            self.busy += 1
-        elif isinstance(settled.outcome, (Succeeded, Failed, TimedOut, LeaseLost)):
-            self.busy = 0
-        if isinstance(settled.outcome, Succeeded):
-            self.last_succeeded = settled.ended
+    schedule: str
+    description: str
+    zone: str
+    policy: Policy
 
 
-class Reading(NamedTuple):
-    """What health is computed from."""
+class Worker(NamedTuple):
+    """What of the answering process does not change during a life."""
 
-    now: int
-    running: bool
-    silent_seconds: float | None
-    facts: Mapping[str, JobFacts | None]
-    records: Mapping[str, JobRecord]
+    name: str
+    pid: int
+    started: int | None
 
 
-def read_health(reading: Reading) -> Health:
-    """Return the health of all jobs."""
-    jobs = tuple(_job_health(name, facts, reading) for name, facts in reading.facts.items())
-    return Health(reading.running, reading.silent_seconds, jobs)
-
-
-def _job_health(name: str, facts: JobFacts | None, reading: Reading) -> JobHealth:
-    record = reading.records.get(name)
-    state, why = _judge(facts, record, reading)
-    return JobHealth(
-        name,
+def take_snapshot(
+    reading: Reading, static: Mapping[str, Static], worker: Worker, observers: Sequence[ObserverSnapshot]
+) -> Snapshot:
+    """Return a snapshot of the scheduler and of all its jobs."""
+    state, ledger = reading.vitals.state, reading.vitals.ledger
+    jobs = tuple(_job_snapshot(name, reading, kept, worker) for name, kept in static.items())
+    rows = (facts.row for facts in reading.facts.values() if facts is not None and facts.row is not None)
+    others = {worker_of(row.claim_id) for row in rows} - {"", worker.name}
+    return Snapshot(
+        from_ms(reading.now),
         state,
-        why,
-        overdue=state in (JobState.OVERDUE, JobState.STOPPED),
-        needs_restart=state in RESTART_MENDS and not (state is JobState.OVERDUE and _is_ahead(facts, reading)),
-        consecutive_failures=0 if facts is None else facts.failures,
-        last_started_at=_at(None if record is None else record.last_started),
-        last_succeeded_at=_at(_last_success(facts, record)),
-        next_slot_at=_at(None if facts is None else facts.slot),
+        state in (SchedulerState.RUNNING, SchedulerState.STOPPING, SchedulerState.SILENT),
+        worker.name,
+        worker.pid,
+        _at(worker.started),
+        ledger.text,
+        ledger.shared,
+        (worker.name, *sorted(others)),
+        tuple(observers),
+        jobs,
     )
 
 
-def _judge(facts: JobFacts | None, record: JobRecord | None, reading: Reading) -> tuple[JobState, str]:
-    if facts is None or not reading.running:
-        return JobState.STOPPED, "the scheduler does not run"
-    if facts.parked is not None:
-        return JobState.PARKED, facts.parked
-    if facts.paused:
-        return JobState.PAUSED, "paused"
-    if facts.ended:
-        return JobState.ENDED, "its schedule names no further slot"
-    if facts.stuck:
-        return JobState.STUCK, f"{facts.stuck} runs swallowed their cancellation"
-    silent = reading.silent_seconds
-    if silent is not None and silent > SILENT_LOOP_SECONDS:
-        return JobState.OVERDUE, f"the loop last ticked {silent:.0f} s ago"
-    if facts.used is not None and facts.used - reading.now > AHEAD_MS:
-        wait = f"until its last slot, {iso(facts.used)}, has passed again, in {_span(facts.used - reading.now)}"
-        return JobState.OVERDUE, f"the clock went back; no slot recurs, so it waits {wait}"
-    if facts.watermark is not None and facts.watermark - reading.now > AHEAD_MS:
-        ahead = _span(facts.watermark - reading.now)
-        return JobState.OVERDUE, f"ledger ahead by {ahead}: it holds slots up to {iso(facts.watermark)} as taken"
-    if facts.oldest is not None and reading.now - facts.oldest > 2 * facts.period:
-        return JobState.OVERDUE, f"what is due since {from_ms(facts.oldest)} has no outcome after two periods"
-    elsewhere = _failure_elsewhere(facts.row, record)
-    if elsewhere is not None:
-        return JobState.FAILING, f"the last run that the ledger knows of ended as: {elsewhere}"
-    if facts.failures and not _is_newer(facts.row, record):
-        return JobState.FAILING, f"{facts.failures} runs in a row failed; the last one: {_last_failure(record)}"
-    if record is not None and record.busy >= BUSY_RUNS:
-        return JobState.BUSY_TOO_LONG, f"{record.busy} runs in a row found the lock taken"
-    return JobState.OK, ""
-
-
-def _is_ahead(facts: JobFacts | None, reading: Reading) -> bool:
-    """Return whether a row that outlives the process is ahead of the clock, while the loop itself goes on."""
-    if facts is None or facts.row is None or (reading.silent_seconds or 0) > SILENT_LOOP_SECONDS:
-        return False
-    marks = (mark for mark in (facts.used, facts.watermark) if mark is not None)
-    return any(mark - reading.now > AHEAD_MS for mark in marks)
-
-
-def _is_newer(row: Row | None, record: JobRecord | None) -> bool:
-    """Return whether another worker has finished a run since our own last one, as far as the ledger has shown."""
-    ours = None if record is None else record.last_ended
-    return row is not None and row.ended is not None and (ours is None or row.ended > ours)
-
-
-def _failure_elsewhere(row: Row | None, record: JobRecord | None) -> str | None:
-    if row is None or not _is_newer(row, record) or not row.outcome.startswith(FAILURES):
-        return None
-    return row.outcome
-
-
-def _last_success(facts: JobFacts | None, record: JobRecord | None) -> int | None:
-    ours = None if record is None else record.last_succeeded
-    theirs = None if facts is None or facts.row is None else facts.row.succeeded
-    return max((at for at in (ours, theirs) if at is not None), default=None)
-
-
-def _span(milliseconds: int) -> timedelta:
-    return timedelta(seconds=-(-milliseconds // 1000))
-
-
-def _last_failure(record: JobRecord | None) -> str:
-    for settled in reversed(() if record is None else record.ring):
-        match settled.outcome:
-            case Failed(blame, error):
-                return f"{blame}: {error}"
-            case TimedOut(seconds):
-                return f"timed out after {seconds:.3f} s"
-            case LeaseLost():
-                return "its lease was lost"
-            case _:
-                pass
-    return "no longer in the history"
-
-
-def take_snapshot(reading: Reading, schedules: Mapping[str, str]) -> Snapshot:
-    """Return a snapshot of all jobs."""
-    jobs = tuple(_job_snapshot(name, facts, reading, schedules[name]) for name, facts in reading.facts.items())
-    return Snapshot(from_ms(reading.now), reading.running, jobs)
-
-
-def _job_snapshot(name: str, facts: JobFacts | None, reading: Reading, schedule: str) -> JobSnapshot:
+def _job_snapshot(name: str, reading: Reading, static: Static, worker: Worker) -> JobSnapshot:
+    facts = reading.facts[name]
     record = reading.records.get(name)
-    history: Sequence[Settled] = () if record is None else record.ring
+    past = None if record is None else record.ring.copy()
+    text, words, zone, policy = static
     if facts is None:
-        return JobSnapshot(name, schedule, False, None, None, (), tuple(history))
-    runs = tuple(
-        RunSnapshot(from_ms(run.slot), run.attempt, run.reason, from_ms(run.started), _at(run.deadline))
-        for run in facts.runs
+        return JobSnapshot(name, text, words, zone, False, None, None, None, None, (), past, None, None)
+    timeout = policy.timeout_ms(facts.period)
+    return JobSnapshot(
+        name,
+        text,
+        words,
+        zone,
+        facts.paused,
+        _at(facts.slot),
+        None if facts.slot is None else from_ms(facts.due),
+        _at(facts.skips),
+        None if timeout is None else timeout / 1000,
+        tuple(_run_snapshot(run) for run in facts.runs),
+        past,
+        _our_lease(facts.runs, worker) or _their_lease(facts, reading.now),
+        _shared_outcome(facts.row, record, worker),
     )
-    return JobSnapshot(name, schedule, facts.paused, _at(facts.slot), _at(facts.skips), runs, tuple(history))
+
+
+def _run_snapshot(run: LiveRun) -> RunSnapshot:
+    return RunSnapshot(
+        from_ms(run.slot),
+        run.attempt,
+        run.reason,
+        from_ms(run.started),
+        _at(run.deadline),
+        run_key(run.job, run.slot, run.key),
+    )
+
+
+def _our_lease(runs: Sequence[LiveRun], worker: Worker) -> LeaseSnapshot | None:
+    for run in runs:
+        lease = run.lease
+        if lease is not None:
+            until = from_ms(lease.begun + lease.length)
+            return LeaseSnapshot(worker.name, from_ms(run.slot), run.fence, until, ours=True)
+    return None
+
+
+def _their_lease(facts: JobFacts, now: int) -> LeaseSnapshot | None:
+    row = facts.row
+    if row is None or row.finished or row.lease is None or facts.row_at + row.lease <= now:
+        return None
+    until = from_ms(facts.row_at + row.lease)
+    return LeaseSnapshot(worker_of(row.claim_id), from_ms(row.watermark), row.fence, until, ours=False)
+
+
+def _shared_outcome(row: Row | None, record: JobRecord | None, worker: Worker) -> SharedOutcome | None:
+    if row is None:
+        return None
+    succeeded = [row.succeeded, None if record is None else record.last_succeeded]
+    succeeded_at = _at(max((at for at in succeeded if at is not None), default=None))
+    ours = _last_written(record)  # the row is not read again after what we write
+    if ours is not None and (row.ended is None or ours.ended > row.ended):
+        return SharedOutcome(outcome_text(ours.outcome), from_ms(ours.ended), succeeded_at, worker.name)
+    if not row.outcome:
+        return None
+    return SharedOutcome(row.outcome, _at(row.ended), succeeded_at, worker_of(row.claim_id) if row.finished else "")
+
+
+def _last_written(record: JobRecord | None) -> Settled | None:
+    """Return our newest outcome that the ledger was told of: of a slot that was won there."""
+    written = (settled for settled in reversed(() if record is None else record.ring) if settled.fence)
+    return next(written, None)
 
 
 def _at(instant: int | None) -> datetime | None:

@@ -7,9 +7,11 @@ joined at exit. A thread cannot be cancelled; a run waits for it until it is giv
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -35,6 +37,8 @@ class Threads:
     async def call(self, handle: Handle, run: Run, function: Callable[[Run], object]) -> object:
         """
         Return what *function* returns, or raise what it raises, ``SystemExit`` and the like included.
+
+        It sees the context variables of the run, and what it sets stays with it.
 
         Cancellation:
             Waits on for the thread while the scheduler waits for the run; leaves the thread behind once the run is
@@ -62,7 +66,7 @@ class Threads:
                 anyio.from_thread.run_sync(finish, token=token)
 
         token = anyio.lowlevel.current_token()
-        thread = threading.Thread(target=work, name=f"loopcron {run.job}", daemon=True)
+        thread = threading.Thread(target=_context().run, args=(work,), name=f"loopcron {run.job}", daemon=True)
         try:
             thread.start()
         except BaseException:
@@ -73,6 +77,15 @@ class Threads:
         if error:
             raise error.pop()
         return result.pop()
+
+
+def _context() -> Context:
+    """Return a copy of the run's context for a thread, in which no event loop runs."""
+    context = copy_context()
+    sniffio: Any = sys.modules.get("sniffio")
+    if sniffio is not None:  # or a function that begins an event loop of its own would be told that one runs already
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
 
 
 async def _wait(done: anyio.Event, handle: Handle) -> None:

@@ -148,7 +148,7 @@ class Timetable:
     def facts(self, name: str) -> JobFacts | None:
         """Return what is known of the job; None if it is not in the timetable."""
         entry = self._jobs.get(name)
-        return None if entry is None else entry.facts()
+        return None if entry is None else entry.facts(self._live.release)
 
     # --- facts
 
@@ -340,6 +340,7 @@ class Timetable:
             for run in (job.runs or {}).values():
                 run.shift(fact.by_ms)
             self._claims.shift(job, fact.by_ms)
+            job.row_at += fact.by_ms
             self._arm(job)
         event = e.ClockStepped("", self._live.now, fact.by_ms)
         self._live.out.append(event)
@@ -481,7 +482,7 @@ class Timetable:
 
     def _learn(self, job: Entry, row: Row) -> None:
         """Take note of what other workers have written into the row."""
-        job.row = row
+        job.row, job.row_at = row, self._live.now
         ours = text_of(job.rule) if isinstance(job.rule, MsSchedule) else ""
         if row.schedule and ours and row.schedule != ours:
             self._live.out.append(e.ScheduleDiffers(job.name, self._live.now, row.schedule, ours))

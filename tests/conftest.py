@@ -6,6 +6,7 @@ Fixtures that only one folder needs belong into that folder's own conftest.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
@@ -15,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis.internal.conjecture import engine
+
+from tests.loops import ASYNCIO, TRIO, UVLOOP
 
 REQUIRE_ALL = os.environ.get("LOOPCRON_REQUIRE_ALL") == "1"
 """Set by the gate, which has all that a test can ask for: there a skip is a failure."""
@@ -37,9 +40,9 @@ engine.MAX_SHRINKING_SECONDS = 20
 @pytest.fixture(
     scope="module",  # as anyio has it: module-scoped async fixtures share one event loop
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("trio", {}), id="trio"),
+        pytest.param(ASYNCIO, id="asyncio"),
+        pytest.param(UVLOOP, id="uvloop"),
+        pytest.param(TRIO, id="trio"),
     ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
@@ -77,6 +80,18 @@ def is_no_slow_callback(record: logging.LogRecord) -> bool:
     nobody awaited and calls from a wrong thread.
     """
     return not (isinstance(record.msg, str) and record.msg.startswith("Executing "))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from looking, again and again, at the thousands of tests that stay to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()  # what comes from now on is all that it looks at
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEASE: Final = 60_000
 """A lease that does not end while a case runs."""
-SHORT: Final = 40
+SHORT: Final = 20
 """A lease that a case waits for the end of."""
 ROOM: Final = 1000
 """How far behind the store's now `LedgerCase.begin` puts its watermarks: so many slots can be claimed at once."""

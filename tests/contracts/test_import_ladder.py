@@ -25,17 +25,18 @@ CLI = ("_cli", "_cli_ledger", "_cli_next", "_cli_parts", "_cli_simulate")
 LADDER = (
     ("_errors", "_instants", "_lazy", "_tables", "_policies"),
     (
-        *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe"),
+        *("_schedules", "_every", "_cron", "_calendar", "_zones", "_local", "_combined", "_describe", "_upcoming"),
         *("_outcomes", "_ledger", "_events", "_admission"),
     ),
     ("_agenda", "_attempts", "_claims", "_due", "_entries", "_live", "_places", "_timetable"),
     (
         *("_protocols", "_clock", "_http", "_loopback", "_sockets", "_address", "_listener", "_workers"),
-        *("_jobs", "_observe", "_status", "_spawn", "_threads", "_courier"),
+        *("_jobs", "_log_fields", "_observe", "_history", "_health", "_pulse", "_status", "_spawn", "_threads"),
+        *("_tracers", "_courier", "_watchdog"),
     ),
     ("ledgers",),
     ("_hands", "_runs", "_tasks"),
-    ("_engine", "_scheduler", "_kept_lease", "_guard"),
+    ("_engine", "_view", "_scheduler", "_kept_lease", "_guard"),
     ("",),  # loopcron/__init__.py, which re-exports the rungs below it
     ("observers", "status", "testing", "dispatch", *CLI, "__main__"),
 )

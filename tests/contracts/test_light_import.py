@@ -45,3 +45,9 @@ def test_schedules_need_no_event_loop() -> None:
     """Schedules and jobs can be declared, as in a settings module, without loading anyio."""
     code = "from loopcron import every, HttpJob\nHttpJob('sync', every(minutes=15), '/api/sync')"
     assert loaded_by(code) & (HEAVY | {"anyio", "asyncio"}) == set()
+
+
+def test_status_page_is_loaded_by_who_mounts_it() -> None:
+    """Neither loopcron nor any public name of it loads the status page."""
+    touch = "import loopcron\n[getattr(loopcron, name) for name in loopcron.__all__]"
+    loaded_by(f"{touch}\nassert not [name for name in sys.modules if name.startswith('loopcron.status')]")

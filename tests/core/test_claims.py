@@ -758,3 +758,32 @@ def test_claim_ids_name_the_worker() -> None:
     claims = [action for action in timetable.poll(START + MINUTE + 25) if isinstance(action, Claim)]
     assert len({claim.claim_id for claim in claims}) == 2
     assert all(claim.claim_id.startswith("host:1:aa-") for claim in claims)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "claim_id", "worker"),
+    [
+        (0, "web-2:4711:abcd-3", "web-2:4711"),
+        (0, "nightly-7", "nightly"),
+        (0, "", ""),
+        (MINUTE, "web-2:4711:abcd-3", ""),
+    ],
+)
+def test_taken_slot_tells_who_has_it(shared: Desk, ahead: int, claim_id: str, worker: str) -> None:
+    """Where the row still stands on that slot it names whose claim it was; of an earlier slot it no longer does."""
+    shared.add()
+    shared.ask(MINUTE)
+    shared.hear(Lost(Row("job", shared.start + MINUTE + ahead, 7, claim_id)))
+    (taken,) = shared.take(e.Settled)
+    assert (taken.outcome, taken.worker) == (Taken(), worker)
+    assert shared.facts().row_at == shared.now
+
+
+def test_ledger_of_ones_own_names_no_other_worker(desk: Desk) -> None:
+    """There is none, and its rows are not kept."""
+    desk.add()
+    desk.at(MINUTE)
+    desk.hear(Lost(Row("job", desk.start + MINUTE, 7, "web-2:4711:abcd-3")))
+    (taken,) = desk.take(e.Settled)
+    assert (taken.outcome, taken.worker) == (Taken(), "")
+    assert desk.facts().row is None

@@ -64,11 +64,15 @@ def changes_in(data: bytes) -> tuple[list[tuple[int, int]], bool]:
 
 @cache
 def files_of_all_zones() -> list[tuple[str, bytes]]:
-    """Return each file of the database once, with one of the names it has."""
-    files: dict[bytes, str] = {}
+    """Return the files of the database by one name each; of those that tell the same from 1970 on, one."""
+    files: dict[object, tuple[str, bytes]] = {}
     for key in sorted(zoneinfo.available_timezones()):
-        files.setdefault(database_file(key), key)
-    return [(key, data) for data, key in files.items()]
+        data = database_file(key)
+        changes, _ = changes_in(data)
+        earlier = [offset for at, offset in changes if at <= FROM]
+        footer = data.rpartition(b"\n")[0].rpartition(b"\n")[2]
+        files.setdefault((*earlier[-1:], footer, *(each for each in changes if each[0] > FROM)), (key, data))
+    return list(files.values())
 
 
 def region(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -244,3 +244,32 @@ def test_slot_at_the_very_start_counts_as_the_start(late_desk: Desk) -> None:
     late_desk.at(5_000)
     late_desk.win()
     assert [(start.slot - late_desk.start, start.reason) for start in late_desk.take(e.Start)] == [(0, "start")]
+
+
+def test_job_that_is_never_registered_owes_its_first_slot(desk: Desk) -> None:
+    """A ledger that does not answer keeps a job from having slots, which it owes all the same; until it says no."""
+    desk.start += 17_000
+    desk.at(0)
+    desk.tell(e.Added("job", every(minutes=1), Policy()))
+    desk.at(10 * MINUTE)
+    assert (desk.facts().slot, desk.facts().oldest, desk.facts().period) == (None, desk.start + 43_000, MINUTE)
+    assert not desk.facts().ended
+    desk.tell(registered(["job"], [desk.now]))
+    assert desk.facts().oldest == desk.facts().slot
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_job_that_has_no_first_slot_owes_none(desk: Desk, fails: bool) -> None:
+    """Nor does one whose schedule cannot say."""
+
+    class Never:
+        def next_after(self, instant: datetime) -> datetime | None:
+            if fails:
+                raise SystemExit("no")
+            return None
+
+        def latest_until(self, instant: datetime) -> datetime | None:
+            return None
+
+    desk.tell(e.Added("job", Never(), Policy()))
+    assert desk.facts().oldest is None

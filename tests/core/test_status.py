@@ -1,324 +1,223 @@
-"""Health, snapshot and history: plain data computed when read."""
+"""Snapshots: what the scheduler and its jobs look like from outside, as plain data made when it is read."""
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from loopcron._attempts import LiveRun
+from loopcron._attempts import Lease, LiveRun
 from loopcron._entries import JobFacts
-from loopcron._events import Settled
+from loopcron._health import LedgerHealth, Reading, SchedulerState
+from loopcron._history import JobRecord
 from loopcron._instants import from_ms
 from loopcron._ledger import Row
-from loopcron._outcomes import Busy, Failed, Interrupted, LeaseLost, Outcome, Skipped, Succeeded, Taken, TimedOut
+from loopcron._outcomes import Failed, Succeeded, Taken
+from loopcron._policies import Policy
 from loopcron._status import (
-    HISTORY,
-    Health,
-    JobHealth,
-    JobRecord,
-    JobState,
-    Reading,
-    read_health,
+    JobSnapshot,
+    LeaseSnapshot,
+    ObserverSnapshot,
+    RunSnapshot,
+    SharedOutcome,
+    Snapshot,
+    Static,
+    Worker,
     take_snapshot,
 )
+from tests.core.readings import MINUTE, START, facts, record_of, settled, vitals
 
-START = 1_772_323_200_000
-MINUTE = 60_000
-
-FINE: dict[str, Any] = {
-    "row": None,
-    "added": START,
-    "slot": START + MINUTE,
-    "oldest": START + MINUTE,
-    "skippable": START + MINUTE,
-    "skips": None,
-    "period": MINUTE,
-    "paused": False,
-    "parked": None,
-    "ended": False,
-    "failures": 0,
-    "stuck": 0,
-    "runs": (),
-    "used": START,
-    "watermark": None,
-}
-# Each makes its state hold; those that come later in the order hold beside it and are not shown.
-WRONG: dict[JobState, dict[str, Any]] = {
-    JobState.PARKED: {"parked": "ValueError: no"},
-    JobState.PAUSED: {"paused": True},
-    JobState.ENDED: {"ended": True},
-    JobState.STUCK: {"stuck": 2},
-    JobState.OVERDUE: {"oldest": START - 2 * MINUTE - 1},
-    JobState.FAILING: {"failures": 3},
-}
+HERE = Worker("web-1:4711", 4711, START - 10 * MINUTE)
+STATIC = Static("every 0:01:00", "every minute", "UTC", Policy())
+THEIRS = Row("job", START, 7, "web-2:4712:abcd-3", finished=False, lease=30_000)
 
 
-def settled(outcome: Outcome, number: int = 0, **fields: Any) -> Settled:
-    slot = START + number * MINUTE
-    values: dict[str, Any] = {"started": slot + 100, "ended": slot + 200, "failures": 0, **fields}
-    return Settled("job", slot, outcome, "schedule", 1, **values)
-
-
-def record_of(*outcomes: Outcome) -> JobRecord:
-    record = JobRecord()
-    for number, outcome in enumerate(outcomes):
-        record.note(settled(outcome, number))
-    return record
-
-
-def read(
-    record: JobRecord | None = None, *, running: bool = True, silent: float | None = 1.0, **fields: Any
-) -> JobHealth:
-    facts = JobFacts(**{**FINE, **fields})
+def look(
+    record: JobRecord | None = None, *, known: JobFacts | None, static: Static = STATIC, now: int = START
+) -> JobSnapshot:
+    """Return the snapshot of one job of which this is *known*."""
     records = {} if record is None else {"job": record}
-    return read_health(Reading(START, running, silent, {"job": facts}, records))["job"]
+    return take_snapshot(Reading(now, vitals(), {"job": known}, records), {"job": static}, HERE, ())["job"]
 
 
-def test_well_job_is_ok() -> None:
-    """A job with nothing wrong is ok, has no reason to tell, and knows its next slot."""
-    health = read()
-    assert (health.state, health.why, health.overdue) == (JobState.OK, "", False)
-    assert health.next_slot_at == from_ms(START + MINUTE)
-    assert (health.last_started_at, health.last_succeeded_at) == (None, None)
+def whole(state: SchedulerState = SchedulerState.RUNNING, **jobs: JobFacts | None) -> Snapshot:
+    """Return the snapshot of a scheduler in this *state* with these *jobs*."""
+    reading = Reading(START, vitals(state, ledger=LedgerHealth("a store", shared=True)), jobs, {})
+    return take_snapshot(reading, dict.fromkeys(jobs, STATIC), HERE, (ObserverSnapshot("Page", False, "", 3),))
 
 
-@pytest.mark.parametrize("state", list(WRONG))
-def test_first_state_that_holds_is_shown(state: JobState) -> None:
-    """Of all that is wrong with a job, the first in the order of the states is its state."""
-    order = list(WRONG)
-    fields: dict[str, Any] = {}
-    for later in reversed(order[order.index(state) :]):
-        fields |= WRONG[later]
-    health = read(record_of(*[Busy()] * 3), **fields)
-    assert health.state is state
-    assert health.why
-    assert health.overdue == (state is JobState.OVERDUE)
+def live(slot: int, lease: Lease | None = None, **fields: Any) -> LiveRun:
+    """Return a live run of the slot."""
+    given = {"reason": "schedule", "key": None, "started": START - 500, "deadline": START + 500, **fields}
+    return LiveRun("job", slot, 1, fence=7, retry_until=START + 500, lease=lease, **given)
 
 
-def test_states_stand_in_their_order() -> None:
-    """The enumeration lists the states in the order in which they are judged."""
-    assert list(JobState) == [JobState.STOPPED, *WRONG, JobState.BUSY_TOO_LONG, JobState.OK]
+# --- the scheduler
 
 
-def test_stopped_scheduler_is_said_first_and_overdue() -> None:
-    """Of a scheduler that does not run every job is stopped and overdue, whatever else is wrong."""
-    health = read(running=False, silent=None, parked="x", paused=True)
-    assert (health.state, health.overdue) == (JobState.STOPPED, True)
-    unknown = read_health(Reading(START, False, None, {"job": None}, {}))
-    assert unknown["job"].state is JobState.STOPPED
-    assert unknown["job"].next_slot_at is None
-    assert unknown["job"].consecutive_failures == 0
+@pytest.mark.parametrize("state", list(SchedulerState))
+def test_snapshot_of_the_scheduler(state: SchedulerState) -> None:
+    """A snapshot says when and where it was taken, of what ledger, and whether the scheduler runs."""
+    seen = whole(state, job=facts())
+    assert (seen.at, seen.state) == (datetime(2026, 3, 1, tzinfo=UTC), state)
+    assert seen.running == (state not in (SchedulerState.STOPPED, SchedulerState.DISABLED))
+    assert (seen.worker, seen.pid, seen.started_at) == ("web-1:4711", 4711, from_ms(START - 10 * MINUTE))
+    assert (seen.ledger, seen.shared) == ("a store", True)
+    assert seen.observers == (ObserverSnapshot("Page", False, "", 3),)
 
 
-FAILED_ELSEWHERE = Row("job", START, outcome="Failed endpoint 503", ended=START + 500, succeeded=START + 300)
-FINE_ELSEWHERE = Row("job", START, outcome="Succeeded 200", ended=START + 500, succeeded=START + 500)
+def test_snapshot_is_had_by_name() -> None:
+    """A job's snapshot is had by its name, and an unknown one raises KeyError."""
+    seen = whole(a=facts(), b=facts())
+    assert seen["b"].name == "b"
+    with pytest.raises(KeyError, match="c"):
+        seen["c"]
 
 
-@pytest.mark.parametrize("outcome", ["Failed job", "Failed endpoint 503", "TimedOut", "LeaseLost"])
-def test_failure_that_the_ledger_shows_counts(outcome: str) -> None:
-    """A job whose last run failed is failing, whichever worker ran it and whether this one ever did."""
-    row = FAILED_ELSEWHERE._replace(outcome=outcome)
-    for record in (None, record_of(Succeeded())):
-        health = read(record, row=row)
-        assert health.state is JobState.FAILING
-        assert health.why == f"the last run that the ledger knows of ended as: {outcome}"
-        assert health.consecutive_failures == 0
-
-
-@pytest.mark.parametrize("outcome", ["", "Succeeded", "Succeeded 200", "Busy", "Skipped paused", "Interrupted"])
-def test_other_outcomes_in_the_ledger_are_no_failures(outcome: str) -> None:
-    """What succeeded, or says nothing of the job, leaves it well."""
-    assert read(row=FAILED_ELSEWHERE._replace(outcome=outcome)).state is JobState.OK
-
-
-def test_failure_in_the_ledger_that_is_older_than_our_last_run_is_over() -> None:
-    """What this worker saw last is newer, and counts."""
-    row = FAILED_ELSEWHERE._replace(ended=START + 200)
-    assert read(record_of(Succeeded()), row=row).state is JobState.OK
-    assert read(record_of(Succeeded()), row=row._replace(ended=START + 201)).state is JobState.FAILING
-
-
-def test_run_elsewhere_ends_a_failure_here() -> None:
-    """A job that failed here and has succeeded elsewhere since is well, but still counts its failures here."""
-    record = record_of(Failed("job", "x"))
-    assert read(record, failures=1).state is JobState.FAILING
-    assert read(record, failures=1, row=FINE_ELSEWHERE._replace(ended=START + 200)).state is JobState.FAILING
-    health = read(record, failures=1, row=FINE_ELSEWHERE)
-    assert health.state is JobState.OK
-    assert health.consecutive_failures == 1
-
-
-def test_row_without_an_end_says_nothing() -> None:
-    """Of a job that was only registered, nothing is known."""
-    assert read(record_of(Failed("job", "x")), failures=1, row=Row("job", START)).state is JobState.FAILING
-    assert read(row=Row("job", START)).state is JobState.OK
-
-
-def test_last_success_is_the_newest_of_all_workers() -> None:
-    """Ours or the row's, whichever is later; None if there is none."""
-    ours = record_of(Succeeded())
-    assert read(ours).last_succeeded_at == from_ms(START + 200)
-    assert read(ours, row=FINE_ELSEWHERE).last_succeeded_at == from_ms(START + 500)
-    assert read(ours, row=FINE_ELSEWHERE._replace(succeeded=START + 1)).last_succeeded_at == from_ms(START + 200)
-    assert read(row=FINE_ELSEWHERE).last_succeeded_at == from_ms(START + 500)
-    assert read(row=Row("job", START)).last_succeeded_at is None
-
-
-def test_lost_lease_is_a_failure_and_said_so() -> None:
-    """A run whose lease was lost did not do its work, as far as this worker knows."""
-    health = read(record_of(LeaseLost()), failures=1)
-    assert health.state is JobState.FAILING
-    assert health.why == "1 runs in a row failed; the last one: its lease was lost"
-
-
-@pytest.mark.parametrize(("age", "state"), [(2 * MINUTE, JobState.OK), (2 * MINUTE + 1, JobState.OVERDUE)])
-def test_slot_is_overdue_after_two_periods(age: int, state: JobState) -> None:
-    """A slot without an outcome is overdue when it is older than two periods, also of a job that never ran."""
-    health = read(oldest=START - age)
-    assert health.state is state
-    assert state is JobState.OK or "has no outcome after two periods" in health.why
-
-
-@pytest.mark.parametrize(("silent", "state"), [(90.0, JobState.OK), (90.1, JobState.OVERDUE)])
-def test_silent_loop_makes_all_jobs_overdue(silent: float, state: JobState) -> None:
-    """A loop that last ticked over 90 s ago serves nobody, whatever the slots say."""
-    assert read(silent=silent).state is state
-    assert read(silent=silent, oldest=None, slot=None).state is state
-
-
-@pytest.mark.parametrize(("ahead", "state"), [(60_000, JobState.OK), (60_001, JobState.OVERDUE)])
-def test_clock_behind_the_last_slot_makes_overdue(ahead: int, state: JobState) -> None:
-    """A job whose last slot lies over a minute ahead is overdue, and says that the clock went back and until when."""
-    health = read(used=START + ahead, watermark=START + ahead)
-    assert health.state is state
-    assert health.why == (
-        ""
-        if state is JobState.OK
-        else "the clock went back; no slot recurs, so it waits until its last slot, 2026-03-01T00:01:00.001Z, "
-        "has passed again, in 0:01:01"
+def test_workers_are_those_whose_claims_were_seen() -> None:
+    """This worker comes first, then whoever stands in a row, each once and sorted; nobody stands in a new row."""
+    assert whole(a=facts(), b=None).workers == ("web-1:4711",)
+    seen = whole(
+        a=facts(row=THEIRS),
+        b=facts(row=THEIRS._replace(claim_id="web-0:4713:abcd-4")),
+        c=facts(row=THEIRS._replace(claim_id="web-2:4712:abcd-9")),
+        d=facts(row=THEIRS._replace(claim_id="")),
+        e=facts(row=THEIRS._replace(claim_id="web-1:4711:abcd-1")),
     )
+    assert seen.workers == ("web-1:4711", "web-0:4713", "web-2:4712")
 
 
-@pytest.mark.parametrize(("ahead", "state"), [(60_000, JobState.OK), (4_320_000, JobState.OVERDUE)])
-def test_ledger_ahead_of_the_clock_makes_overdue(ahead: int, state: JobState) -> None:
-    """A row over a minute ahead keeps the job from running: it is overdue, and says by how much the row is ahead."""
-    for used in (None, START):
-        health = read(used=used, watermark=START + ahead)
-        assert health.state is state
-        assert health.why == (
-            ""
-            if state is JobState.OK
-            else "ledger ahead by 1:12:00: it holds slots up to 2026-03-01T01:12:00.000Z as taken"
-        )
+# --- a job
 
 
-def test_failing_names_the_last_failure() -> None:
-    """A failing job tells how often in a row and how the last one failed, past outcomes that say nothing of it."""
-    record = record_of(Failed("job", "old"), Failed("endpoint", "HTTP 401", 401), Busy(), Skipped("overlap"), Taken())
-    assert read(record, failures=2).why == "2 runs in a row failed; the last one: endpoint: HTTP 401"
-    assert (
-        read(record_of(TimedOut(1.5)), failures=1).why
-        == "1 runs in a row failed; the last one: timed out after 1.500 s"
-    )
-    assert read(failures=1).why == "1 runs in a row failed; the last one: no longer in the history"
-    assert read(record_of(Busy()), failures=1).why.endswith("no longer in the history")
+def test_job_that_waits() -> None:
+    """A job shows its schedule in both ways, its next slot, and when that is due with its jitter."""
+    static = Static("cron 0 9 * * 1-5, Europe/Berlin", "at 09:00 on weekdays, Europe/Berlin", "Europe/Berlin", Policy())
+    seen = look(known=facts(due=START + MINUTE + 7_000), static=static)
+    assert (seen.schedule, seen.description, seen.zone) == static[:3]
+    assert (seen.next_slot_at, seen.due_at) == (from_ms(START + MINUTE), from_ms(START + MINUTE + 7_000))
+    assert (seen.paused, seen.skips_slot_at, seen.runs, seen.history) == (False, None, (), ())
+    assert (seen.lease, seen.shared_outcome) == (None, None)
+
+
+def test_job_that_is_paused_or_skips() -> None:
+    """What somebody asked for shows: that it is paused, and which slot is to be skipped."""
+    assert look(known=facts(paused=True)).paused
+    assert look(known=facts(skips=START + MINUTE)).skips_slot_at == from_ms(START + MINUTE)
+
+
+def test_job_without_a_next_slot_is_due_never() -> None:
+    """A job that has ended, or is not registered yet, has no slot and no instant at which that is due."""
+    seen = look(known=facts(slot=None, due=0))
+    assert (seen.next_slot_at, seen.due_at) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "state"),
+    ("policy", "seconds"),
     [
-        ([Busy()] * 2, JobState.OK),
-        ([Busy()] * 3, JobState.BUSY_TOO_LONG),
-        ([Busy(), Busy(), Skipped("overlap"), Busy()], JobState.BUSY_TOO_LONG),
-        ([Busy(), Busy(), Interrupted("shutdown"), Busy()], JobState.BUSY_TOO_LONG),
-        ([Busy()] * 3 + [Succeeded()], JobState.OK),
-        ([Busy(), Busy(), Failed("job", "x"), Busy()], JobState.OK),
-        ([Busy(), Busy(), TimedOut(1.0), Busy()], JobState.OK),
+        (Policy(), Policy().timeout_ms(MINUTE)),
+        (Policy(timeout=None), None),
     ],
 )
-def test_lock_found_taken_three_times_is_too_long(outcomes: list[Outcome], state: JobState) -> None:
-    """Three busy runs with no other run between look like a stuck lock."""
-    assert read(record_of(*outcomes)).state is state
+def test_timeout_as_things_are(policy: Policy, seconds: int | None) -> None:
+    """The timeout is what a run that begins now would have, by its policy and period."""
+    seen = look(known=facts(), static=STATIC._replace(policy=policy))
+    assert seen.timeout_seconds == (None if seconds is None else seconds / 1000)
 
 
-def test_record_tells_last_start_and_success() -> None:
-    """The last start counts every run, the last success only those; what never started is no start."""
-    record = record_of(Succeeded(), Failed("job", "x"))
-    record.note(settled(Skipped("overlap"), 5, started=None))
-    health = read(record, failures=1)
-    assert health.last_started_at == from_ms(START + MINUTE + 100)
-    assert health.last_succeeded_at == from_ms(START + 200)
-    assert health.consecutive_failures == 1
-
-
-def test_history_is_a_ring() -> None:
-    """The newest twenty outcomes are kept, oldest first."""
-    record = record_of(*[Succeeded(number) for number in range(100, 150)])
-    assert [kept.outcome for kept in record.ring] == [Succeeded(number) for number in range(150 - HISTORY, 150)]
-    assert HISTORY == 20
-
-
-def test_history_keeps_no_exception() -> None:
-    """An exception's frames would keep half the app alive: the history drops it, the event keeps it."""
-    record = JobRecord()
-    event = settled(Failed("job", "ValueError"), exception=ValueError("x"))
-    record.note(event)
-    assert record.ring[0].exception is None
-    assert record.ring[0] == event._replace(exception=None)
-    assert event.exception is not None
-
-
-@pytest.mark.parametrize("state", list(JobState))
-def test_health_of_the_whole_follows_from_its_jobs(state: JobState) -> None:
-    """Liveness is red only for what a restart mends; ok also wants no job to be failing, busy or parked."""
-    needs_restart = state in (JobState.STUCK, JobState.OVERDUE)
-    job = JobHealth("job", state, "", False, needs_restart, 0, None, None, None)
-    health = Health(True, 1.0, (job,))
-    assert health.live is not needs_restart
-    assert health.ok == (state in (JobState.OK, JobState.PAUSED, JobState.ENDED))
-    assert not dataclasses.replace(health, running=False).live
-    assert not dataclasses.replace(health, running=False).ok
-
-
-def test_health_is_had_by_name() -> None:
-    """A job's health and snapshot are had by its name, and an unknown one raises KeyError."""
-    reading = Reading(START, True, 1.0, {"a": JobFacts(**FINE), "b": JobFacts(**FINE)}, {})
-    assert read_health(reading)["b"].job == "b"
-    snapshot = take_snapshot(reading, {"a": "every 0:01:00", "b": "every 0:01:00"})
-    assert snapshot["b"].name == "b"
-    with pytest.raises(KeyError, match="c"):
-        read_health(reading)["c"]
-    with pytest.raises(KeyError, match="c"):
-        snapshot["c"]
-
-
-def test_snapshot_shows_jobs_and_runs() -> None:
-    """A snapshot holds each job with its runs and history, all instants as aware datetimes."""
-    run = LiveRun("job", START - MINUTE, 1, "schedule", 7, None, START - 500, START + 500, START + 500)
-    endless = LiveRun("job", START, 2, "manual", 0, "job@manual-1", START, None, START + 500)
-    facts = JobFacts(**{**FINE, "paused": True, "runs": (run, endless)})
-    record = record_of(Succeeded())
-    snapshot = take_snapshot(Reading(START, True, 1.0, {"job": facts}, {"job": record}), {"job": "every 0:01:00"})
-    assert snapshot.at == datetime(2026, 3, 1, tzinfo=UTC)
-    job = snapshot["job"]
-    assert (job.schedule, job.paused, job.next_slot_at) == ("every 0:01:00", True, from_ms(START + MINUTE))
-    assert job.history == (settled(Succeeded()),)
-    assert [
-        (shown.slot_at, shown.attempt, shown.reason, shown.started_at, shown.deadline_at) for shown in job.runs
-    ] == [
-        (from_ms(START - MINUTE), 1, "schedule", from_ms(START - 500), from_ms(START + 500)),
-        (from_ms(START), 1, "manual", from_ms(START), None),
-    ]
+def test_runs_and_history() -> None:
+    """Live runs and outcomes come as plain data, all instants as aware datetimes."""
+    runs = (live(START - MINUTE), live(START, reason="manual", key="job@manual-1", deadline=None, attempt=2))
+    record = record_of(Succeeded(), Taken())
+    seen = look(record, known=facts(runs=runs))
+    assert seen.history == (settled(Succeeded()), settled(Taken(), 1))
+    begun = from_ms(START - 500)
+    assert seen.runs == (
+        RunSnapshot(
+            from_ms(START - MINUTE), 1, "schedule", begun, from_ms(START + 500), "job@2026-02-28T23:59:00.000Z"
+        ),
+        RunSnapshot(from_ms(START), 2, "manual", begun, None, "job@manual-1"),
+    )
 
 
 def test_snapshot_of_a_stopped_scheduler_keeps_the_history() -> None:
     """While the scheduler does not run, its jobs and what they have been through can still be seen."""
-    reading = Reading(START, False, None, {"job": None, "new": None}, {"job": record_of(Succeeded())})
-    snapshot = take_snapshot(reading, {"job": "every 0:01:00", "new": "every 0:02:00"})
-    assert not snapshot.running
-    assert len(snapshot["job"].history) == 1
-    assert snapshot["new"].history == ()
-    assert snapshot["new"].runs == ()
+    seen = look(record_of(Succeeded()), known=None)
+    assert len(seen.history) == 1
+    assert (seen.schedule, seen.description) == ("every 0:01:00", "every minute")
+    assert (seen.paused, seen.next_slot_at, seen.due_at, seen.timeout_seconds) == (False, None, None, None)
+    assert look(known=None).history == ()
+
+
+# --- the lease
+
+
+def test_lease_of_ours() -> None:
+    """A live run of ours that has a lease shows it, whatever the row said of others before."""
+    runs = (live(START - MINUTE, key="job@manual-1"), live(START, Lease(30_000, START - 10)))
+    expected = LeaseSnapshot("web-1:4711", from_ms(START), 7, from_ms(START + 29_990), ours=True)
+    assert look(known=facts(runs=runs)).lease == expected
+    assert look(known=facts(runs=runs, row=THEIRS, row_at=START)).lease == expected
+
+
+def test_run_without_a_lease_shows_none() -> None:
+    """A run of a ledger that is not shared has no lease."""
+    assert look(known=facts(runs=(live(START),))).lease is None
+
+
+@pytest.mark.parametrize(("elapsed", "holds"), [(0, True), (29_999, True), (30_000, False), (90_000, False)])
+def test_lease_of_theirs_lasts_as_long_as_the_row_said(elapsed: int, holds: bool) -> None:
+    """What another worker has shows from when the row was read until it ends if it was not renewed."""
+    seen = look(known=facts(row=THEIRS, row_at=START), now=START + elapsed)
+    assert seen.lease == (
+        LeaseSnapshot("web-2:4712", from_ms(START), 7, from_ms(START + 30_000), ours=False) if holds else None
+    )
+
+
+@pytest.mark.parametrize("change", [{"finished": True}, {"lease": None}, {"lease": 0}, {"lease": -5}])
+def test_row_without_a_live_lease_shows_none(change: dict[str, Any]) -> None:
+    """Where the run is over, or its lease was when the row was read, nobody is known to have one."""
+    assert look(known=facts(row=THEIRS._replace(**change), row_at=START)).lease is None
+
+
+# --- the outcome that workers share
+
+
+ENDED = Row("job", START, 7, "web-2:4712:abcd-3", outcome="Failed endpoint 503", ended=START + 500, succeeded=START)
+
+
+def test_outcome_of_another_worker() -> None:
+    """What the row said of the newest run that has ended shows, with whose it was."""
+    assert look(known=facts(row=ENDED)).shared_outcome == SharedOutcome(
+        "Failed endpoint 503", from_ms(START + 500), from_ms(START), "web-2:4712"
+    )
+
+
+def test_outcome_of_an_earlier_run_is_nobodys() -> None:
+    """While a newer run is alive the row names that one's worker, and no longer whose outcome it shows."""
+    seen = look(known=facts(row=ENDED._replace(finished=False, lease=30_000), row_at=START)).shared_outcome
+    assert seen is not None
+    assert (seen.outcome, seen.worker) == ("Failed endpoint 503", "")
+
+
+def test_no_run_has_ended_yet() -> None:
+    """A new row, and a ledger that is not shared, have no outcome."""
+    assert look(known=facts(row=THEIRS)).shared_outcome is None
+    assert look(record_of(Succeeded()), known=facts()).shared_outcome is None
+    assert look(known=None).shared_outcome is None
+
+
+def test_outcome_of_ours_is_known_before_the_row_is_read_again() -> None:
+    """What this worker has told the ledger shows at once; manual runs and what others took it was not told of."""
+    record = JobRecord("job")
+    record.note(settled(Succeeded(), fence=8))
+    record.note(settled(Failed("endpoint", "HTTP 500", 500), 1, fence=9))
+    record.note(settled(Taken(), 2, started=None))
+    ours = SharedOutcome("Failed endpoint 500", from_ms(START + MINUTE + 200), from_ms(START + 200), "web-1:4711")
+    assert look(record, known=facts(row=ENDED)).shared_outcome == ours
+    assert look(record, known=facts(row=THEIRS)).shared_outcome == ours
+    newer = ENDED._replace(ended=START + 2 * MINUTE, succeeded=START + 300)
+    assert look(record, known=facts(row=newer)).shared_outcome == SharedOutcome(
+        "Failed endpoint 503", from_ms(START + 2 * MINUTE), from_ms(START + 300), "web-2:4712"
+    )

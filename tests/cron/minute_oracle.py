@@ -240,16 +240,17 @@ class MinuteOracle:
 
     def minute_starts(self, begin: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the instants in [begin, end) at which a local minute starts."""
-        instant = begin
+        instant, offset = begin, self.offset(begin)
         while instant < end:
-            if self.local(instant).second == 0:
+            if (instant + offset).second == 0:
                 yield instant
                 after = instant + MINUTE
-                if self.offset(after) == self.offset(instant):
+                if self.offset(after) == offset:
                     instant = after
                     continue
             # Not aligned yet, or no longer, because the offset changes by seconds too.
             instant += SECOND
+            offset = self.offset(instant)
 
     def is_slot(self, instant: datetime) -> bool:
         """Judge the start of a local minute."""

@@ -45,8 +45,13 @@ class TestOverUnixSocket(TransportContract):
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return what the server and what the client needs; made once, for keys take their time."""
+    authority = trustme.CA()
+    server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    authority.configure_trust(client_side)
+    return server_side, client_side
 
 
 class TestOverTLS(TransportContract):
@@ -55,11 +60,8 @@ class TestOverTLS(TransportContract):
     reset_codes = ("reset", "closed")  # CPython tells a reset under TLS as the end of the stream
 
     @pytest.fixture
-    def server(self, authority: trustme.CA) -> Iterator[MisbehavingServer]:
-        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(server_side)
-        self.context = ssl.create_default_context()
-        authority.configure_trust(self.context)
+    def server(self, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[MisbehavingServer]:
+        server_side, self.context = tls
         with MisbehavingServer(ssl_context=server_side) as server:
             yield server
 

@@ -457,3 +457,25 @@ def test_light_import() -> None:
     code = "import sys, loopcron._loopback; print({'h11', 'ssl', 'anyio', 'asyncio', 'trio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# -- what it says of its address ---------------------------------------------------------------------------------------
+
+
+def test_origin_that_is_given(tmp_path: Path) -> None:
+    """A transport that was given its address says so, without asking anybody."""
+    assert LoopbackTransport("https://App.example/").origin == "https://app.example"
+    assert LoopbackTransport("http://[::1]:8000").origin == "http://[::1]:8000"
+    assert LoopbackTransport(uds=tmp_path / "socket").origin == "http://localhost"
+
+
+async def test_origin_that_is_found(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport that looks for its address knows it once it has sent, and knows none where it found none."""
+    found = [None, Address("127.0.0.1", server.port("main"))]
+    monkeypatch.setattr(loopback_module, "own_address", lambda *args, **options: found.pop())
+    transport = LoopbackTransport(environ={})
+    assert transport.origin is None
+    assert (await transport.send(POST)).status == 200
+    assert transport.origin == server.url()
+    assert await fail(transport) == ("no_address", False)
+    assert transport.origin is None

@@ -34,14 +34,15 @@ from loopcron import (
     every,
 )
 from loopcron import _engine as engine_module
-from loopcron._courier import BATCH, Courier
+from loopcron._courier import BATCH, Courier, Trouble
 from loopcron._events import Renewed
 from loopcron.testing import FakeClock, RecordingObserver
+from tests.loops import ASYNCIO, UVLOOP
 from tests.wrapped import WrappedLedger
 
 ON_ASYNCIO = pytest.mark.parametrize(
     "anyio_backend",
-    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
+    [ASYNCIO, UVLOOP],
     ids=["asyncio", "uvloop"],
 )
 
@@ -518,6 +519,63 @@ async def test_each_call_has_its_own_trouble() -> None:
     desk.failing = {"finish"}
     await desk.ask(Renew("a", 1, 1, 9), claim("b", 6))
     assert desk.reports[2:] == [LedgerRecovered("renew", 1)]
+
+
+async def test_trouble_of_all_calls_is_summed_up() -> None:
+    """For health: the newest error of the calls that still fail, since the oldest of them does, and how often."""
+    desk = Desk("finish")
+    assert desk.courier.trouble is None
+    await desk.ask(finish("a"))
+    await desk.clock.advance(timedelta(seconds=10))
+    desk.failing = {"finish", "claim"}
+    await desk.ask(finish("b"), claim("b"))
+    await desk.clock.advance(timedelta(seconds=10))
+    began = desk.clock.monotonic() - 20
+    assert desk.courier.trouble == Trouble("OSError: down", began, 3)
+    desk.failing = {"claim"}
+    await desk.ask(finish("b"))
+    assert desk.courier.trouble == Trouble("OSError: down", began + 10, 1)
+    desk.failing = set()
+    await desk.ask(claim("b", 6))
+    assert desk.courier.trouble is None
+
+
+async def test_error_of_a_call_that_works_again_is_no_reason() -> None:
+    """What is told is why a call fails that still does."""
+    desk = Desk()
+
+    def during(call: str) -> None:
+        if call in desk.failing:
+            raise OSError(call)
+
+    desk.during = during
+    desk.failing = {"finish", "claim"}
+    await desk.ask(finish("a"))
+    await desk.ask(claim("b"))
+    assert desk.courier.trouble is not None
+    assert desk.courier.trouble.why == "OSError: claim"
+    desk.failing = {"finish"}
+    await desk.ask(claim("b", 6))
+    assert desk.courier.trouble is not None
+    assert desk.courier.trouble.why == "OSError: finish"
+
+
+async def test_claim_that_is_answered_ends_the_trouble_of_renewals() -> None:
+    """The run whose lease could not be renewed is over soon, and then nothing may be renewed for days."""
+    desk = Desk("renew")
+    await desk.ask(Renew("a", 1, 1, 9))
+    assert desk.courier.trouble is not None
+    await desk.ask(claim("b"))
+    assert desk.courier.trouble is None
+    await desk.ask(Renew("a", 1, 1, 9))
+    assert desk.courier.trouble is not None
+    desk.failing = {"renew", "finish"}
+    await desk.ask(claim("b", 6), finish("c"))
+    assert desk.courier.trouble is not None
+    assert desk.courier.trouble.failures == 1
+    desk.failing = set()
+    await desk.ask(finish("c"), Renew("a", 1, 1, 9))
+    assert desk.courier.trouble is None
 
 
 async def test_unavailable_answers_are_told() -> None:

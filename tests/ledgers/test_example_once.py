@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from loopcron import Claim, PostgresLedger, Won
 from tests.ledgers.postgres_server import AnyServer, own_schema
+from tests.loops import ASYNCIO
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "once.py"
 JOB = "invoices"
@@ -23,7 +24,7 @@ JOB = "invoices"
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """psycopg's asynchronous connections work on asyncio's loops only."""
-    return ("asyncio", {"debug": True})
+    return ASYNCIO
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ import pytest
 from loopcron._errors import ConfigError, LedgerError
 from loopcron._ledger import Claim, Pause, Register, Won
 from loopcron.ledgers.postgres import MIGRATION, PostgresLedger
+from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_server import AnyServer, PostgresServer, own_schema
+
+anyio_backend = on_trio
 
 SECRET = "hunter-of-secrets"
 

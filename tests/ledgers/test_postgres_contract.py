@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_contract import PostgresContract
+
+anyio_backend = on_trio
 
 
 class TestPostgres(PostgresContract):

@@ -17,11 +17,14 @@ from loopcron._errors import LedgerError
 from loopcron._ledger import Lost, Won
 from loopcron.ledgers._postgres_store import PostgresStore
 from loopcron.ledgers.postgres import PostgresLedger
+from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_asking import LATER, SOON, Ledgers, claim, ledgers, namespace, problem, proxy, working
 from tests.ledgers.postgres_server import PASSWORD, USER, PostgresServer, own_schema, wait_until
 from tests.ledgers.proxy import Fault, Proxy
 
 __all__ = ("ledgers", "namespace", "proxy")
+
+anyio_backend = on_trio
 
 
 async def test_nobody_listens() -> None:

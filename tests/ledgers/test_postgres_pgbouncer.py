@@ -8,9 +8,10 @@ import pytest
 
 from tests.ledgers.postgres_contract import PostgresContract
 from tests.ledgers.postgres_server import PostgresServer
+from tests.loops import ASYNCIO
 
 
-@pytest.fixture(scope="module", params=[pytest.param(("asyncio", {"debug": True}), id="asyncio")])
+@pytest.fixture(scope="module", params=[pytest.param(ASYNCIO, id="asyncio")])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """What a pooler does is nothing to the loop."""
     backend: tuple[str, dict[str, Any]] = request.param

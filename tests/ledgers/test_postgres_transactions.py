@@ -14,6 +14,7 @@ from loopcron._ledger import Claim, Finish, Won
 from loopcron._outcomes import Failed, Outcome, Succeeded
 from loopcron.ledgers.postgres import FINISH_SQL, PostgresLedger, finish_in, finish_in_async
 from tests.ledgers.postgres_server import AnyServer, own_schema, wait_until
+from tests.loops import ASYNCIO, UVLOOP
 
 SUCCEEDED = Succeeded()
 
@@ -21,8 +22,8 @@ SUCCEEDED = Succeeded()
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(ASYNCIO, id="asyncio"),
+        pytest.param(UVLOOP, id="uvloop"),
     ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:

@@ -9,10 +9,13 @@ import pytest
 from loopcron._errors import LedgerError
 from loopcron._ledger import Claim, Register, Renew, Won
 from loopcron.ledgers._postgres_store import PostgresStore
+from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_asking import SOON, Ledgers, claim, ledgers, namespace, proxy, waiters, working
 from tests.ledgers.postgres_server import USER, PostgresServer
 
 __all__ = ("ledgers", "namespace", "proxy")
+
+anyio_backend = on_trio
 
 
 def test_no_time_left(own_postgres: PostgresServer) -> None:

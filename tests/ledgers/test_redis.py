@@ -34,10 +34,13 @@ from loopcron._protocols import Ledger
 from loopcron.ledgers.memory import MemoryLedger
 from loopcron.ledgers.redis import RedisLedger
 from loopcron.testing import LedgerContract
+from tests.ledgers.one_loop import on_uvloop
 from tests.ledgers.redis_asking import AMPLE, LEASE, now_ms
 from tests.ledgers.redis_server import own_redis, redis_server, redis_url
 
 __all__ = ("own_redis", "redis_server", "redis_url")
+
+anyio_backend = on_uvloop
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3_600_000

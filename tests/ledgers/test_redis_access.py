@@ -14,10 +14,13 @@ import pytest
 from loopcron._errors import ConfigError, LedgerError
 from loopcron._ledger import Claim, Register, Row, Won
 from loopcron.ledgers.redis import RedisLedger
+from tests.ledgers.one_loop import on_uvloop
 from tests.ledgers.redis_asking import AMPLE, QUOTED, SECRET, ask, ledger_at, now_ms, win
 from tests.ledgers.redis_server import UNKEPT, RedisServer, own_redis, redis_server, redis_url, require_redis
 
 __all__ = ("own_redis", "redis_server", "redis_url")
+
+anyio_backend = on_uvloop
 
 NewServer = Callable[..., RedisServer]
 

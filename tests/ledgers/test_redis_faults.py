@@ -10,11 +10,14 @@ import pytest
 
 from loopcron._errors import LedgerError
 from loopcron._ledger import Lost, Renew, Unavailable, Won
+from tests.ledgers.one_loop import on_uvloop
 from tests.ledgers.proxy import Fault, Proxy
 from tests.ledgers.redis_asking import IN_NO_TIME, LEASE, QUOTED, SECRET, answered, ask, ledger_at, now_ms, parrot, win
 from tests.ledgers.redis_server import KEPT, RedisServer, free_port, own_redis, redis_server, wait_until
 
 __all__ = ("own_redis", "redis_server")
+
+anyio_backend = on_uvloop
 
 NewServer = Callable[..., RedisServer]
 

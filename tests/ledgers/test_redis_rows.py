@@ -11,10 +11,13 @@ import pytest
 from loopcron._errors import LedgerError
 from loopcron._ledger import Claim, Finish, Lost, Pause, Register, Renew, Row, Unavailable, Won
 from loopcron._outcomes import Succeeded
+from tests.ledgers.one_loop import on_uvloop
 from tests.ledgers.redis_asking import LEASE, answered, ask, ledger_at, now_ms, win
 from tests.ledgers.redis_server import KEPT, UNKEPT, RedisServer, own_redis, redis_server
 
 __all__ = ("own_redis", "redis_server")
+
+anyio_backend = on_uvloop
 
 NewServer = Callable[..., RedisServer]
 

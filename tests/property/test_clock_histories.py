@@ -194,11 +194,15 @@ class Life:
             self.check_health()
 
     def check_health(self) -> None:
-        """Overdue while the clock is over a minute behind the last slot used, or the registration; else well."""
+        """Overdue while the clock is so far behind the last slot used, or the registration, that slots are lost."""
         era = self.eras[-1]
         used = era.starts[-1][1] if era.starts else era.since
         health = self.scheduler.health()["job"]
-        if used - self.clock.now() > MINUTE:
+        rule = in_ms(self.schedule).bound("job", to_ms(era.anchor))
+        slot = rule.next_ms(to_ms(used))
+        following = None if slot is None else rule.next_ms(slot)
+        period = timedelta(hours=1) if slot is None or following is None else from_ms(following) - from_ms(slot)
+        if used - self.clock.now() > max(MINUTE, period):
             assert health.state is JobState.OVERDUE, "law d"
             assert "the clock went back" in health.why or (not era.starts and "ledger ahead" in health.why)
         else:

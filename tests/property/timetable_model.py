@@ -246,9 +246,16 @@ class ModelJob:
         owed = [run.started if run.reason == "catch_up" else run.slot for run in self.runs if run.key is None]
         if self.claim is not None and self.claim.reason != "catch_up":
             owed.append(self.claim.slot)
-        if self.next is not None and not (self.stood or (self.catching and self.alive)):
-            owed.append(self.next)
+        following = self.first if self.registering and self.next is None else self.next
+        if following is not None and not (self.stood or (self.catching and self.alive)):
+            owed.append(following)
         return owed
+
+    @property
+    def first(self) -> int | None:
+        """The first slot of a job that the ledger has not answered yet, and may never answer."""
+        begin = self.added if self.newest is None else self.newest
+        return None if self.is_broken else self.after(begin if self.corrected is None else self.corrected)
 
     @property
     def skippable(self) -> int | None:

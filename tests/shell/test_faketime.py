@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import queue
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,39 +125,48 @@ class Process:
             self.process.stdout.close()
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
-    """A scheduler that runs under libfaketime, on each event loop that it may meet in production."""
-    require_or_skip(sys.platform != "win32", "not applicable: libfaketime is for POSIX systems")
-    require_or_skip(bool(LIBRARIES), "libfaketime is not installed; Debian's package faketime has it")
-    require_or_skip(request.param, f"{request.param} is not installed")
-    process = Process(request.param, tmp_path / "offset")
+def live(loop: str, offset: Path) -> None:
+    """Live through a clock that is set: forward, back, and far back, which is a correction."""
+    process = Process(loop, offset)
     try:
-        yield process
+        (*_, before) = process.wait_for_slots(3)
+
+        process.set_clock(HOUR)
+        step = process.wait_for_step()
+        assert abs(step["by"] - HOUR * 1000) < 1000
+        ahead = process.wait_for_slots(3)
+        assert ahead[0] >= before + HOUR * 1000
+
+        process.set_clock(HOUR - 2)
+        step = process.wait_for_step()
+        assert -3000 < step["by"] < -1000
+        assert not step["is_correction"]
+        process.wait_for_slots(3)
+        assert process.slots == sorted(set(process.slots))
+
+        process.set_clock(-4 * HOUR)
+        step = process.wait_for_step()
+        assert step["is_correction"]
+        (last, corrected) = (max(process.slots), process.wait_for_slots(3))
+        assert corrected == sorted(set(corrected))
+        assert abs(corrected[0] - (last - 5 * HOUR * 1000)) < 60_000
     finally:
         process.end()
 
 
-def test_process_lives_with_a_clock_that_is_set(process: Process) -> None:
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Run a scheduler under libfaketime on each event loop that it may meet in production, all at once."""
+    require_or_skip(sys.platform != "win32", "not applicable: libfaketime is for POSIX systems")
+    require_or_skip(bool(LIBRARIES), "libfaketime is not installed; Debian's package faketime has it")
+    folder = tmp_path_factory.mktemp("faketime")
+    installed = ("asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else []))
+    with ThreadPoolExecutor(len(installed)) as pool:
+        yield {loop: pool.submit(live, loop, folder / loop) for loop in installed}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_process_lives_with_a_clock_that_is_set(loop: str, lives: dict[str, Future[None]]) -> None:
     """Forward, back and corrected: each step is told once, no slot recurs but after the correction, and runs go on."""
-    (*_, before) = process.wait_for_slots(3)
-
-    process.set_clock(HOUR)
-    step = process.wait_for_step()
-    assert abs(step["by"] - HOUR * 1000) < 1000
-    ahead = process.wait_for_slots(3)
-    assert ahead[0] >= before + HOUR * 1000
-
-    process.set_clock(HOUR - 2)
-    step = process.wait_for_step()
-    assert -3000 < step["by"] < -1000
-    assert not step["is_correction"]
-    process.wait_for_slots(3)
-    assert process.slots == sorted(set(process.slots))
-
-    process.set_clock(-4 * HOUR)
-    step = process.wait_for_step()
-    assert step["is_correction"]
-    (last, corrected) = (max(process.slots), process.wait_for_slots(3))
-    assert corrected == sorted(set(corrected))
-    assert abs(corrected[0] - (last - 5 * HOUR * 1000)) < 60_000
+    require_or_skip(loop, f"{loop} is not installed")
+    lives[loop].result()

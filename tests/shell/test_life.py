@@ -128,10 +128,10 @@ async def test_health_and_snapshot_of_a_life(stage: Stage) -> None:
         await stage.advance(minutes=2)
         health = stage.scheduler.health()
         assert health.ok
-        assert health.silent_seconds is not None
+        assert health.loop.silent_seconds is not None
         assert health["work"].next_slot_at == stage.scheduler.snapshot()["work"].next_slot_at
     async with stage.scheduler.manual():
-        assert stage.scheduler.health().silent_seconds is None
+        assert stage.scheduler.health().loop.silent_seconds is None
 
 
 async def test_clock_that_cannot_be_read_at_the_start_is_raised(stage: Stage) -> None:

@@ -49,11 +49,12 @@ from loopcron import (
 from loopcron import _engine as engine_module
 from loopcron._instants import to_ms
 from loopcron.testing import FakeClock, RecordingObserver, RecordingTransport, hang
+from tests.loops import ASYNCIO, UVLOOP
 from tests.wrapped import WrappedLedger
 
 ON_ASYNCIO = pytest.mark.parametrize(
     "anyio_backend",
-    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
+    [ASYNCIO, UVLOOP],
     ids=["asyncio", "uvloop"],
 )
 MINUTELY = every(minutes=1)

@@ -14,6 +14,8 @@ PYTEST := $(PY) $(if $(COVER),-m coverage run) -m pytest
 # How many cases of each seed "make proof-cron" judges.
 CASES  ?= 200000
 SEEDS  ?= 1
+# Where "make screenshots" puts its pictures.
+SHOTS   ?= $(VENV)/screenshots
 # Which ledgers "make proof-ledger" tries, and how; PROOF=--short is what the gate does.
 LEDGERS ?= sqlite postgres redis
 PROOF   ?= --seeds 1 2 3
@@ -24,7 +26,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
-  bench-cron bench-overdue bench-simulate bench-ledger proof-ledger size clean setup
+  bench-cron bench-overdue bench-simulate bench-ledger bench-observers proof-ledger screenshots size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -49,10 +51,17 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(PY)
 	@$(PY) $(PIP_INSTALL) --editable '.[$*]'
 	@touch $(addprefix $(VENV)/.,$(HOLDS.$*))
 
+# What judges whether everybody can use the status page. Without npm or a network its tests say that they miss it.
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
+$(AXE): | $(PY)
+	@! command -v npm >/dev/null || { echo "Installing axe-core into $(VENV)/axe"; \
+	  npm install --silent --no-audit --no-fund --fetch-retries=0 --ignore-scripts --prefix $(VENV)/axe axe-core@4; } || \
+	  echo "npm could not install axe-core; the tests that need it will say so" >&2
+
 demo: $(VENV)/.demo ## Run the demo app; SERVER=starlette or aiohttp, DEMO_SECONDS=n ends it by itself
 	@$(PY) docs/examples/demo.py --server $(SERVER)
 
-test: $(VENV)/.test ## Run all tests; ARGS="…" goes to pytest, COVER=1 measures coverage
+test: $(VENV)/.test $(AXE) ## Run all tests; ARGS="…" goes to pytest, COVER=1 measures coverage
 	@rm -f $(if $(COVER),.coverage .coverage.*)
 	@$(PYTEST) $(ARGS)
 
@@ -117,11 +126,17 @@ bench-simulate: $(VENV)/.test ## Measure how long a year of a job that runs ever
 bench-ledger: $(VENV)/.test ## Measure what the calls of each ledger and its ticks cost; in short: ARGS=--short
 	@$(PY) -m tests.benchmarks.ledgers $(ARGS)
 
+bench-observers: $(VENV)/.test ## Measure what each observer, and all of them, cost per run; in short: ARGS=--short
+	@$(PY) tests/benchmarks/observers.py $(ARGS)
+
 proof-cron: $(VENV)/.test ## Judge the cron engine by the minute oracle: 200,000 cases of seed 1; in short: CASES=20000 SEEDS="1 2 3"
 	@$(PY) -m tests.cron.prove --cases $(CASES) --seeds $(SEEDS)
 
 proof-ledger: $(VENV)/.test ## Prove with real processes, stores and faults that no slot starts twice; in short: PROOF=--short
 	@$(PY) -m tests.proof --ledger $(LEDGERS) $(PROOF)
+
+screenshots: $(VENV)/.test ## Take pictures of the status page, light, dark and on a phone, into SHOTS=.venv/screenshots
+	@$(PY) -m tests.browser.pictures $(SHOTS)
 
 # The other engines have an environment of their own, so that none of them is a dependency of ours.
 .venv-peers/.ready: tests/peers/requirements.txt

@@ -1,5 +1,5 @@
 """
-Use the installed wheel as a stranger would: schedule a job, see it fire, import the adapters.
+Use the installed wheel as a stranger would: schedule a job, see it fire, read its status page, import the adapters.
 
 To be run with ``python -I`` from a directory that is not the checkout; it fails if loopcron comes from anywhere but
 the environment's own site-packages.
@@ -13,6 +13,7 @@ import anyio
 
 import loopcron
 from loopcron import Run, Scheduler, every
+from loopcron.status import StatusRequest, StatusRoutes
 
 
 async def main() -> None:
@@ -28,6 +29,12 @@ async def main() -> None:
     async with scheduler:
         with anyio.fail_after(10):
             await fired.wait()
+        routes = StatusRoutes(scheduler, authorize=lambda _: True)
+        page, told = [await routes.answer(StatusRequest("GET", path)) for path in ("/", "/status.json")]
+        # The page is made of files that are no Python.
+        assert page.status == told.status == 200
+        assert b"<script nonce=" in page.body
+        assert b'"beat"' in told.body
 
 
 if __name__ == "__main__":

@@ -8,5 +8,16 @@ from __future__ import annotations
 
 from loopcron_aiohttp._app import SCHEDULER, get_scheduler, install, scheduler_from
 from loopcron_aiohttp._guard import guarded, pass_from
+from loopcron_aiohttp._status import liveness, readiness, status_routes
 
-__all__ = ("SCHEDULER", "get_scheduler", "guarded", "install", "pass_from", "scheduler_from")
+__all__ = (
+    "SCHEDULER",
+    "get_scheduler",
+    "guarded",
+    "install",
+    "liveness",
+    "pass_from",
+    "readiness",
+    "scheduler_from",
+    "status_routes",
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from loopcron_starlette._asgi import ASGITransport
 from loopcron_starlette._guard import guarded, pass_from, slot_guard
 from loopcron_starlette._lifespan import get_scheduler, install, lifespan, scheduler_from
+from loopcron_starlette._status import liveness, readiness, status_routes
 
 __all__ = (
     "ASGITransport",
@@ -16,7 +17,10 @@ __all__ = (
     "guarded",
     "install",
     "lifespan",
+    "liveness",
     "pass_from",
+    "readiness",
     "scheduler_from",
     "slot_guard",
+    "status_routes",
 )

@@ -54,6 +54,11 @@ class ASGITransport:
         self.state: Mapping[str, Any] | None = state
         self.scheme: Final = scheme
 
+    @property
+    def origin(self) -> str:
+        """What the app takes its own address to be."""
+        return f"{self.scheme}://localhost"
+
     async def send(self, request: Request) -> Response:
         """
         Call the app with *request*, and return its response once the app is done, background tasks included.

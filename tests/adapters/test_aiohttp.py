@@ -15,13 +15,14 @@ from loopcron import FunctionJob, LifecycleError, Run, Scheduler, every
 from loopcron.testing import RecordingObserver
 from loopcron_aiohttp import SCHEDULER, get_scheduler, install, scheduler_from
 from tests.conftest import require_or_skip
+from tests.loops import ASYNCIO, UVLOOP
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(ASYNCIO, id="asyncio"),
+        pytest.param(UVLOOP, id="uvloop"),
     ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:

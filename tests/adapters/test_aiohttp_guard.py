@@ -17,6 +17,7 @@ from loopcron._ledger import Claim, Row, Won
 from loopcron.testing import FakeClock
 from loopcron_aiohttp import guarded, install, pass_from
 from tests.conftest import require_or_skip
+from tests.loops import ASYNCIO, UVLOOP
 
 SLOT = 1_935_918_000_000
 """The newest slot when a test begins."""
@@ -29,8 +30,8 @@ HANG_SECONDS = 20.0
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(ASYNCIO, id="asyncio"),
+        pytest.param(UVLOOP, id="uvloop"),
     ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:

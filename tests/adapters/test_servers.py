@@ -160,7 +160,7 @@ def test_every_slot_has_one_outcome(faults: Life) -> None:
 def test_failure_reaches_stderr(faults: Life) -> None:
     """In an app that configured no logging, a failing job's WARNING is on stderr, with its traceback."""
     assert " failed in " in faults.stderr
-    assert f"\nRuntimeError: {ON_PURPOSE}\n" in faults.stderr
+    assert f"RuntimeError: {ON_PURPOSE}\n" in faults.stderr
 
 
 # --- the end

@@ -95,3 +95,26 @@ async def guarded_handler(request: web.Request) -> web.Response:
 
 
 guarded_table = [web.post("/sync", guarded_handler)]
+
+
+def see(request: Request) -> bool | str | None:
+    """Say who may see the status page."""
+    return request.headers.get("X-User")
+
+
+async def see_later(request: web.Request) -> bool:
+    """Say it later."""
+    return "X-User" in request.headers
+
+
+status_app = Starlette(
+    routes=[
+        *loopcron_starlette.status_routes(scheduler, authorize=see, actions=True, path="/ops"),
+        Route("/live", loopcron_starlette.liveness(scheduler)),
+        Route("/ready", loopcron_starlette.readiness(scheduler, strict=True, details=True)),
+    ]
+)
+made_app.router.routes.extend(loopcron_starlette.status_routes(scheduler, authorize=see))
+made_app.add_api_route("/live", loopcron_starlette.liveness(scheduler))
+aiohttp_app.add_routes(loopcron_aiohttp.status_routes(scheduler, authorize=see_later))
+aiohttp_app.add_routes([web.get("/ready", loopcron_aiohttp.readiness(scheduler))])

@@ -8,6 +8,7 @@ that one of them refuses is a fault of loopcron's annotations, or of the line; n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from loopcron import (
@@ -29,10 +30,12 @@ from loopcron import (
     Schedule,
     Succeeded,
     SystemClock,
+    Tracer,
     Transport,
     at,
     every,
 )
+from loopcron.observers import OpenTelemetryObserver
 from loopcron.testing import FakeClock, RecordingTransport
 
 
@@ -117,9 +120,28 @@ class OwnObserver:
         self.seen.append(event)
 
 
+class OwnTracer:
+    """A user's own observer that sees runs from the inside."""
+
+    def on_event(self, event: Event, /) -> None:
+        """Take no note."""
+
+    def around_attempt(self, run: Run, /) -> AbstractContextManager[object]:
+        """Put nothing around it."""
+        return nullcontext()
+
+    def wrap_transport(self, transport: Transport, /) -> Transport:
+        """Leave it as it is."""
+        return transport
+
+
 own_schedule: Schedule = OwnSchedule()
 own_job: Job = OwnJob()
 own_transport: Transport = OwnTransport()
 own_clock: Clock = OwnClock()
 own_observer: Observer = OwnObserver()
 own_observers: Sequence[Observer] = (OwnObserver(), LoggingObserver())
+own_tracer: Tracer = OwnTracer()
+tracer_as_observer: Observer = OwnTracer()
+open_telemetry: Observer = OpenTelemetryObserver()
+open_telemetry_tracer: Tracer = OpenTelemetryObserver()

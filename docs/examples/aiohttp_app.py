@@ -9,14 +9,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from loopcron import Observer, dispatch
-from loopcron_aiohttp import install, scheduler_from
+from loopcron import Scheduler, dispatch
+from loopcron_aiohttp import install, scheduler_from, status_routes
 
 SYNC_LOCK = web.AppKey("sync_lock", asyncio.Lock)
+
+
+def has_token(request: web.Request) -> bool:
+    """Say whether the request has the agent's bearer token."""
+    expected = f"Bearer {os.environ.get('DISPATCH_AGENT_TOKEN', '')}"
+    given = request.headers.get("Authorization", "")
+    # An app without a token lets nobody in, not everybody.
+    return expected != "Bearer " and hmac.compare_digest(given.encode(), expected.encode())
 
 
 @web.middleware
@@ -24,11 +32,7 @@ async def require_token(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Let requests with the agent's bearer token reach /api, and answer all others there with 401."""
-    expected = f"Bearer {os.environ.get('DISPATCH_AGENT_TOKEN', '')}"
-    given = request.headers.get("Authorization", "")
-    # An app without a token lets nobody in, not everybody.
-    allowed = expected != "Bearer " and hmac.compare_digest(given.encode(), expected.encode())
-    if request.path.startswith("/api/") and not allowed:
+    if request.path.startswith("/api/") and not has_token(request):
         return web.json_response({"error": "unauthorized"}, status=401)
     return await handler(request)
 
@@ -68,14 +72,16 @@ ROUTES = [
 ]
 
 
-def make_app(observers: Sequence[Observer] = ()) -> web.Application:
-    """Return the app with its scheduler, configured by the environment."""
+def make_app(scheduler: Scheduler, authorize: Callable[[web.Request], bool]) -> web.Application:
+    """Return the app in which *scheduler* runs, with a status page for those whom *authorize* lets in."""
     app = web.Application(middlewares=[require_token])
     app[SYNC_LOCK] = asyncio.Lock()
     app.add_routes(ROUTES)
-    install(app, dispatch.scheduler(dispatch.config_from_env(os.environ), observers=observers))
+    app.add_routes(status_routes(scheduler, authorize=authorize, actions=True))
+    install(app, scheduler)
     return app
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), host="127.0.0.1", port=dispatch.config_from_env(os.environ).port)
+    config = dispatch.config_from_env(os.environ)
+    web.run_app(make_app(dispatch.scheduler(config), has_token), host="127.0.0.1", port=config.port)

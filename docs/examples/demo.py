@@ -5,7 +5,8 @@ The demo: a stand-in for Dispatch whose scheduler calls its own endpoints, one l
 
 ``PORT`` chooses the port, ``DEMO_SECONDS`` ends the demo by itself; Ctrl-C ends it as well. The intervals are
 Dispatch's own ``DISPATCH_..._MS`` variables, and may be set. Every third run of ``sync`` finds its lock taken, as if
-somebody had just pressed a button: that is the 409, which is expected.
+somebody had just pressed a button: that is the 409, which is expected. Two more jobs show what trouble looks like on
+the status page: ``flaky`` fails two times of three, ``stuck`` swallows its cancellation.
 """
 
 from __future__ import annotations
@@ -23,27 +24,29 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aiohttp_app
 import starlette_app
 import uvicorn
 from aiohttp import web
 
-import loopcron_aiohttp
-import loopcron_starlette
 from loopcron import (
     Busy,
     Event,
+    FunctionJob,
     LoopbackTransport,
     LoopcronError,
     Request,
+    Run,
     Scheduler,
     Settled,
     Skipped,
     TransportError,
     dispatch,
     env_token,
+    every,
 )
 
 LIVELY = {
@@ -60,6 +63,7 @@ LIVELY = {
 }
 COLUMNS = "{:<12}  {:<15}  {:<12}  {:<11}  {:>6}  {:>9}"
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
+FLAKY_SECONDS = 2
 PRESS_EVERY, PRESS_AHEAD_SECONDS = 3, 0.3
 
 
@@ -108,6 +112,29 @@ def _clock(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
+async def flaky(run: Run) -> None:
+    """Fail, but for each third time."""
+    if run.slot.second // FLAKY_SECONDS % 3:
+        raise ConnectionError("the weather service does not answer")
+
+
+class Stuck:
+    """A job that swallows its cancellation until the demo ends."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
+    async def __call__(self, _run: Run) -> None:
+        while not self.released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.released.wait()
+
+
+def from_here(request: Any) -> bool:
+    """Let whoever asks see the status page: the demo listens on loopback only. Not so a page of another origin."""
+    return request.headers.get("Host", "").rpartition(":")[0] in ("127.0.0.1", "localhost")
+
+
 class Uvicorn(uvicorn.Server):
     """A server that says when it is up, and leaves signals to the demo."""
 
@@ -125,36 +152,43 @@ class Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_starlette(board: Board, listener: socket.socket) -> AsyncIterator[Scheduler]:
+async def serve_starlette(scheduler: Scheduler, listener: socket.socket) -> AsyncIterator[None]:
     """Serve the Starlette app under uvicorn."""
-    app = starlette_app.make_app([board])
+    app = starlette_app.make_app(scheduler, from_here)
     server = Uvicorn(uvicorn.Config(app, log_level="warning"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.up.wait()
-        yield loopcron_starlette.get_scheduler(app)
+        yield
     finally:
         server.should_exit = True
         await serving
 
 
 @asynccontextmanager
-async def serve_aiohttp(board: Board, listener: socket.socket) -> AsyncIterator[Scheduler]:
+async def serve_aiohttp(scheduler: Scheduler, listener: socket.socket) -> AsyncIterator[None]:
     """Serve the aiohttp app under aiohttp's own runner."""
-    app = aiohttp_app.make_app([board])
+    app = aiohttp_app.make_app(scheduler, from_here)
     # Of a connection that comes while it stops, aiohttp drops the request and keeps the connection for so long.
     runner = web.AppRunner(app, shutdown_timeout=2.0)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
-        yield loopcron_aiohttp.get_scheduler(app)
+        yield
     finally:
         await runner.cleanup()
 
 
-def serve(server: str, board: Board, listener: socket.socket) -> AbstractAsyncContextManager[Scheduler]:
+def add_trouble(scheduler: Scheduler, stuck: Stuck) -> None:
+    """Add the two jobs of the demo's own."""
+    scheduler.add(FunctionJob("flaky", every(seconds=FLAKY_SECONDS), flaky))
+    later = every(hours=1, anchor="start", phase=timedelta(seconds=5))
+    scheduler.add(FunctionJob("stuck", later, stuck, timeout=timedelta(seconds=2)))
+
+
+def serve(server: str, scheduler: Scheduler, listener: socket.socket) -> AbstractAsyncContextManager[None]:
     """Serve the app under the server of this name."""
-    return serve_starlette(board, listener) if server == "starlette" else serve_aiohttp(board, listener)
+    return serve_starlette(scheduler, listener) if server == "starlette" else serve_aiohttp(scheduler, listener)
 
 
 async def press_button(scheduler: Scheduler, base_url: str) -> None:
@@ -180,11 +214,14 @@ async def run(server: str, board: Board, listener: socket.socket, base_url: str,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    async with serve(server, board, listener) as scheduler:
+    scheduler, stuck = dispatch.scheduler(dispatch.config_from_env(os.environ), observers=[board]), Stuck()
+    add_trouble(scheduler, stuck)
+    async with serve(server, scheduler, listener):
         pressing = asyncio.create_task(press_button(scheduler, base_url))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), seconds if math.isfinite(seconds) else None)
         pressing.cancel()
+        stuck.released.set()
 
 
 class CannotBeginError(Exception):
@@ -240,6 +277,7 @@ def main() -> int:
     board = Board()
     with listener:
         print(f"Dispatch's stand-in on {server}, at {config.base_url}; Ctrl-C ends it")
+        print(f"Its status page: {config.base_url}/loopcron/")
         board.begin()
         asyncio.run(run(server, board, listener, config.base_url, seconds))
     return 0 if board.end() else 1

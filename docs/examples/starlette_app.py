@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import anyio
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loopcron import Observer, dispatch
-from loopcron_starlette import lifespan, scheduler_from
+from loopcron import Scheduler, dispatch
+from loopcron_starlette import lifespan, scheduler_from, status_routes
+
+
+def has_token(request: Request) -> bool:
+    """Say whether the request has the agent's bearer token."""
+    expected = f"Bearer {os.environ.get('DISPATCH_AGENT_TOKEN', '')}"
+    given = request.headers.get("Authorization", "")
+    # An app without a token lets nobody in, not everybody.
+    return expected != "Bearer " and hmac.compare_digest(given.encode(), expected.encode())
 
 
 class RequireToken:
@@ -31,11 +38,7 @@ class RequireToken:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        expected = f"Bearer {os.environ.get('DISPATCH_AGENT_TOKEN', '')}"
-        given = Headers(scope=scope).get("Authorization", "")
-        # An app without a token lets nobody in, not everybody.
-        allowed = expected != "Bearer " and hmac.compare_digest(given.encode(), expected.encode())
-        app = self.app if allowed else JSONResponse({"error": "unauthorized"}, 401)
+        app = self.app if has_token(Request(scope)) else JSONResponse({"error": "unauthorized"}, 401)
         await app(scope, receive, send)
 
 
@@ -77,14 +80,15 @@ ROUTES = [
 ]
 
 
-def make_app(observers: Sequence[Observer] = ()) -> Starlette:
-    """Return the app with its scheduler, configured by the environment."""
-    scheduler = dispatch.scheduler(dispatch.config_from_env(os.environ), observers=observers)
+def make_app(scheduler: Scheduler, authorize: Callable[[Request], bool]) -> Starlette:
+    """Return the app in which *scheduler* runs, with a status page for those whom *authorize* lets in."""
     api = Mount("/api", routes=ROUTES, middleware=[Middleware(RequireToken)])
-    app = Starlette(routes=[api], lifespan=lifespan(scheduler))
+    status = status_routes(scheduler, authorize=authorize, actions=True)
+    app = Starlette(routes=[api, *status], lifespan=lifespan(scheduler))
     app.state.sync_lock = anyio.Lock()
     return app
 
 
 if __name__ == "__main__":
-    uvicorn.run(make_app(), port=dispatch.config_from_env(os.environ).port)
+    config = dispatch.config_from_env(os.environ)
+    uvicorn.run(make_app(dispatch.scheduler(config), has_token), port=config.port)

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
+from tests.loops import ASYNCIO
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Run async tests on asyncio only: uvicorn and aiohttp know no other."""
-    return ("asyncio", {"debug": True})
+    return ASYNCIO
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from types import ModuleType
 
 import anyio
 import pytest
 
-from loopcron import LoopbackTransport, Request, Response, Settled, Succeeded, dispatch
+from loopcron import LoopbackTransport, Observer, Request, Response, Scheduler, Settled, Succeeded, dispatch
 
 TOKEN = "t0ken"
 POSTS = (
@@ -24,6 +25,11 @@ POSTS = (
 )
 
 pytestmark = pytest.mark.parametrize("server", ["starlette", "aiohttp"])
+
+
+def scheduled(*observers: Observer) -> Scheduler:
+    """Return the scheduler that the environment asks for."""
+    return dispatch.scheduler(dispatch.config_from_env(os.environ), observers=observers)
 
 
 class Client:
@@ -45,7 +51,7 @@ def _token(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_every_endpoint_wants_the_token(demo: ModuleType, server: str, listener: socket.socket) -> None:
     """Each endpoint answers 401 without the token or with a wrong one, and so does a path that does not exist."""
     client = Client(listener)
-    async with demo.serve(server, demo.Board(), listener):
+    async with demo.serve(server, scheduled(), listener):
         asked = [("GET", "/api/health"), *(("POST", path) for path in POSTS), ("GET", "/api/nothing")]
         for method, path in asked:
             assert (await client.ask(method, path, None)).status == 401
@@ -57,7 +63,7 @@ async def test_nobody_enters_an_app_without_token(
 ) -> None:
     """An app whose own token is not set lets nobody in."""
     monkeypatch.delenv("DISPATCH_AGENT_TOKEN")
-    async with demo.serve(server, demo.Board(), listener):
+    async with demo.serve(server, scheduled(), listener):
         assert (await Client(listener).ask("GET", "/api/health", None)).status == 401
 
 
@@ -69,7 +75,7 @@ async def test_every_endpoint_works(demo: ModuleType, server: str, listener: soc
     async def ask(path: str) -> None:
         statuses[path] = (await client.ask("POST", path)).status
 
-    async with demo.serve(server, demo.Board(), listener), anyio.create_task_group() as tasks:
+    async with demo.serve(server, scheduled(), listener), anyio.create_task_group() as tasks:
         for path in POSTS:
             tasks.start_soon(ask, path)
     assert statuses == dict.fromkeys(POSTS, 200)
@@ -83,7 +89,7 @@ async def test_sync_is_behind_a_lock(demo: ModuleType, server: str, listener: so
     async def ask() -> None:
         statuses.append((await client.ask("POST", "/api/sync/scheduled")).status)
 
-    async with demo.serve(server, demo.Board(), listener):
+    async with demo.serve(server, scheduled(), listener):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             tasks.start_soon(ask)
@@ -105,9 +111,18 @@ async def test_scheduler_runs_inside(
             if isinstance(event, Settled) and event.job == "sync" and event.outcome == Succeeded(200):
                 synced.set()
 
-    async with demo.serve(server, Watcher(), listener):
+    async with demo.serve(server, scheduled(Watcher()), listener):
         with anyio.fail_after(30):
             await synced.wait()
         health = await Client(listener).ask("GET", "/api/health")
     assert health.status == 200
     assert json.loads(health.body) == {"status": "ok", "jobs": {dispatch.HEALTH_JOB: "ended", "sync": "ok"}}
+
+
+async def test_status_page_is_for_this_machine(demo: ModuleType, server: str, listener: socket.socket) -> None:
+    """The demo shows its status page to whoever asks for it by this machine's name, and to no page of another one."""
+    transport = Client(listener).transport
+    async with demo.serve(server, scheduled(), listener):
+        for host, status in (("127.0.0.1:3000", 200), ("localhost:3000", 200), ("evil.example:3000", 403)):
+            response = await transport.send(Request("GET", "/loopcron/status.json", (("Host", host),)))
+            assert response.status == status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from loopcron import Busy, Failed, Settled, Skipped, Succeeded
+from loopcron import Busy, Failed, Scheduler, Settled, Skipped, Succeeded
+from loopcron.testing import FakeClock, RecordingObserver
 
 DEMO = Path(__file__).resolve().parents[2] / "docs" / "examples" / "demo.py"
 SERVERS = pytest.mark.parametrize("server", ["starlette", "aiohttp"])
@@ -48,20 +51,33 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+SIGNALLED = [("starlette", signal.SIGINT), ("aiohttp", signal.SIGINT), ("starlette", signal.SIGTERM)]
+Demos = dict[tuple[str, signal.Signals | None], subprocess.Popen[str]]
+
+
 @pytest.fixture(scope="module")
-def demos() -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Return a demo under each server, both begun at once, because each takes its seconds."""
-    settings = {"DEMO_SECONDS": "2.7"}
+def demos() -> Iterator[Demos]:
+    """Return a demo for each end, by itself or on a signal; all begun at once, because each takes its seconds."""
     with ExitStack() as stack:
-        yield {server: stack.enter_context(begin(server, **settings)) for server in ("starlette", "aiohttp")}
+
+        def begun(server: str, **settings: str) -> subprocess.Popen[str]:
+            process = stack.enter_context(begin(server, **settings))
+            stack.callback(process.kill)  # one that no test has ended would be waited for in vain
+            return process
+
+        started: Demos = {(server, None): begun(server, DEMO_SECONDS="2.7") for server in ("starlette", "aiohttp")}
+        for server, number in SIGNALLED:
+            started[server, number] = begun(server, DISPATCH_SYNC_INTERVAL_MS="1000")
+        yield started
 
 
 @SERVERS
-def test_demo_ends_by_itself(demos: dict[str, subprocess.Popen[str]], server: str) -> None:
+def test_demo_ends_by_itself(demos: Demos, server: str) -> None:
     """The demo shows its runs in aligned columns, without colours and its token, and ends with a summary and 0."""
-    status, out, err = finish(demos[server])
+    status, out, err = finish(demos[server, None])
     assert (status, err) == (0, "")
-    head, *lines = out.splitlines()[1:]
+    page, head, *lines = out.splitlines()[1:]
+    assert re.fullmatch(r"Its status page: http://127\.0\.0\.1:\d+/loopcron/", page)
     runs, summary = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert runs
     assert all(line[head.index(column) - 1] == " " for line in runs for column in ("job", "slot", "outcome"))
@@ -69,19 +85,19 @@ def test_demo_ends_by_itself(demos: dict[str, subprocess.Popen[str]], server: st
         r"^\S+  stale-work +\d\d:\d\d:\d\d\.\d{3}  succeeded +200 +\d\.\d{3} s$", "\n".join(runs), re.MULTILINE
     )
     assert re.search(r"^sync +\d", "\n".join(summary), re.MULTILINE)
-    assert len(summary) == 1 + 9  # the head, eight jobs, and the health check
+    assert len(summary) == 1 + 10  # the head, eight jobs, the health check and one that is flaky
     assert "\033" not in out
     assert TOKEN_LIKE.search(out) is None
 
 
 @pytest.mark.parametrize(
     ("server", "number"),
-    [("starlette", signal.SIGINT), ("aiohttp", signal.SIGINT), ("starlette", signal.SIGTERM)],
+    SIGNALLED,
     ids=["starlette-SIGINT", "aiohttp-SIGINT", "starlette-SIGTERM"],
 )
-def test_demo_ends_on_a_signal(server: str, number: signal.Signals) -> None:
+def test_demo_ends_on_a_signal(demos: Demos, server: str, number: signal.Signals) -> None:
     """The demo shows successes and now and then a 409; Ctrl-C ends it with the summary, and with 0."""
-    process = begin(server, DISPATCH_SYNC_INTERVAL_MS="1000")
+    process = demos[server, number]
     assert process.stdout is not None
     wanted = {"succeeded", "busy"}
     for line in process.stdout:
@@ -146,3 +162,28 @@ def test_colours(
     assert board.end()
     out = capsys.readouterr().out
     assert re.search(r"sync +4 +1 +1 +1 +1 +0\.002 s", out)
+
+
+async def test_flaky_job_fails_two_times_of_three(demo: ModuleType) -> None:
+    """One job of the demo fails two times of three."""
+    clock, seen = FakeClock(), RecordingObserver()
+    scheduler = Scheduler(clock=clock, observers=[seen])
+    demo.add_trouble(scheduler, demo.Stuck())
+    scheduler.remove("stuck")
+    async with scheduler:
+        await clock.advance(timedelta(seconds=12))
+    kinds = [type(settled.outcome) for settled in seen.settled("flaky")]
+    assert len(kinds) == 6
+    assert kinds.count(Failed) == 4
+
+
+async def test_stuck_job_swallows_its_cancellation(demo: ModuleType) -> None:
+    """Another job of the demo goes on however often it is cancelled, until the demo ends."""
+    stuck = demo.Stuck()
+    task = asyncio.create_task(stuck(None))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+    stuck.released.set()
+    await task

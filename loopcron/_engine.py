@@ -214,7 +214,7 @@ class Engine:
             return
         self._turning = True
         try:
-            if self._stop_conditions and not self.stopping:
+            if self._stop_conditions:
                 due = self._next_turn()
                 if due is not None and due <= self._hands.wall:
                     self._look_for_drain()

@@ -168,7 +168,7 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Whether it is ready, the ledger answers, and every job is ok, paused or ended; a disabled one is ok."""
+        """Whether it is ready, the ledger answers, and all jobs are ok, paused or ended; a disabled one is ok."""
         if self.state is SchedulerState.DISABLED:
             return True
         return self.ready and self.ledger.reachable and all(job.state in FINE for job in self.jobs)

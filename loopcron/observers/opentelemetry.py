@@ -162,7 +162,7 @@ class OpenTelemetryObserver:
         told = _told(outcome)
         count = 1
         if event.started is None and isinstance(outcome, (Skipped, Missed)):
-            count = COUNT_LIMIT if outcome.count is None else outcome.count
+            count = COUNT_LIMIT if outcome.count is None else max(1, outcome.count)
         self._runs.add(count, {"loopcron.job": job, **told})
         if event.duration_seconds is None or event.late_seconds is None:
             return

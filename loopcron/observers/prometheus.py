@@ -89,8 +89,9 @@ class PrometheusObserver:
         """Count *event* if it is the outcome of a slot, a range of slots or a manual run."""
         if isinstance(event, Settled):
             outcome = event.outcome
-            # A range has many slots; one that is too long to be counted stands for one.
-            count = (outcome.count or 1) if isinstance(outcome, (Skipped, Missed)) else 1
+            # A range has many slots; one that is too long to be counted stands for one, as does a job's own odd count.
+            count = outcome.count if isinstance(outcome, (Skipped, Missed)) else 1
+            count = count if isinstance(count, int) and count > 0 else 1
             self._collector.count(self._source, event.job, OUTCOMES[type(outcome)], count)
             if event.duration_seconds is not None and event.late_seconds is not None:
                 late = None if event.reason == "manual" else event.late_seconds  # nothing names when it was due

@@ -30,6 +30,7 @@ _SKIPPED: Final = {
     "no_address": "this process can be reached under no address",
     "removed": "the job was removed",
 }
+_LARGEST: Final = 2**53 - 1
 _INTERRUPTED: Final = {
     "shutdown": "the scheduler stopped",
     "replace": "a newer run took its place",
@@ -42,10 +43,10 @@ def entry(settled: Settled) -> dict[str, Any]:
     outcome = settled.outcome
     kind, detail = _judged(settled)
     span = outcome if isinstance(outcome, (Skipped, Missed)) else None
-    first = None if span is None else _integer(span.first)
+    first = None if span is None else _instant(span.first)
     return {
         "slot": iso(settled.slot),
-        "first": None if first is None else iso(first),
+        "first": first,
         "count": 1 if span is None else _integer(span.count),
         "outcome": type(outcome).__name__,
         "kind": kind,
@@ -88,4 +89,13 @@ def _judged(settled: Settled) -> tuple[str, str]:
 
 
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    # Beyond that JSON's readers have no whole numbers, and json itself refuses those of thousands of digits.
+    return value if isinstance(value, int) and abs(value) <= _LARGEST else None
+
+
+def _instant(value: object) -> str | None:
+    milliseconds = _integer(value)
+    try:
+        return None if milliseconds is None else iso(milliseconds)
+    except OverflowError:  # in no year that a datetime knows
+        return None

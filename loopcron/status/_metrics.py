@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from loopcron._health import Health, JobHealth, JobState, SchedulerState
 from loopcron._outcomes import printable
 from loopcron._status import JobSnapshot, ObserverSnapshot, Snapshot
+from loopcron.status._redact import shown
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `metrics_text` returns."""
@@ -113,7 +114,7 @@ def _add_observers(samples: dict[str, list[Sample]], observers: Iterable[Observe
 
 def _add_job(samples: dict[str, list[Sample]], job: JobSnapshot, health: JobHealth) -> None:
     labels = {"job": job.name}
-    info = {**labels, "schedule": printable(job.schedule), "timezone": printable(job.zone)}
+    info = {**labels, "schedule": shown(job.schedule), "timezone": printable(job.zone)}
     samples["job_info"].append((info, 1))
     samples["job_state"] += [({**labels, "state": state.value}, health.state is state) for state in JobState]
     samples["consecutive_failures"].append((labels, health.consecutive_failures))
@@ -127,8 +128,8 @@ def _add_instant(samples: list[Sample], labels: dict[str, str], at: datetime | N
         samples.append((labels, at.timestamp()))
 
 
-def _lines(shown: Iterable[Gauge]) -> Iterator[str]:
-    for gauge in shown:
+def _lines(told: Iterable[Gauge]) -> Iterator[str]:
+    for gauge in told:
         name = f"loopcron_{gauge.name}"
         yield f"# HELP {name} {HELP[gauge.name]}\n# TYPE {name} gauge\n"
         for labels, value in gauge.samples:

@@ -115,6 +115,7 @@ def starting(registry: prometheus.CollectorRegistry, begin: str) -> dict[str, fl
         (Skipped("paused", SLOT - 9_000, SLOT, 4), "skipped", 4),
         (Missed(SLOT - 9_000, SLOT, 10), "missed", 10),
         (Missed(SLOT - 9_000, SLOT, None), "missed", 1),
+        (Missed(SLOT - 9_000, SLOT, -5), "missed", 1),
         (Taken(), "taken", 1),
         (Interrupted("shutdown"), "interrupted", 1),
         (LeaseLost(), "lease_lost", 1),

@@ -409,6 +409,27 @@ def test_ranges_and_slots_that_never_ran() -> None:
 
 
 @pytest.mark.parametrize(
+    "outcome",
+    [
+        Succeeded(10**6000),
+        Skipped("overlap", 10**30, 10**30, 10**6000),
+        Missed(-(10**15), -(10**15), 3),
+        TimedOut(float("nan")),
+    ],
+)
+async def test_numbers_of_a_job_that_are_none(outcome: Outcome) -> None:
+    """A job that makes its outcome of numbers that nobody can show takes the page of the others away from nobody."""
+    clock = FakeClock()
+    scheduler = Scheduler(clock=clock)
+    scheduler.add(FunctionJob("odd", every(minutes=1), lambda run: outcome))
+    async with scheduler:
+        await clock.advance(timedelta(minutes=1))
+        last = job_of(await read(scheduler), "odd")["last"]
+    assert last["status"] is None
+    assert last["first"] is None
+
+
+@pytest.mark.parametrize(
     ("local", "text"),
     [
         (datetime(2026, 3, 29, 3, 0, tzinfo=ZoneInfo("Europe/Berlin")), "Sun 2026-03-29 03:00 +02:00 CEST"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from loopcron.status._redact import shown
@@ -50,3 +52,16 @@ def test_text_is_one_printable_line_of_bounded_length() -> None:
     """Control characters and marks of direction are escaped, and a long text is cut."""
     assert shown("a\n\x1b[0m\u202e\u2028") == "a\\n\\x1b[0m\\u202e\\u2028"
     assert len(shown("x" * 100_000)) == 300
+
+
+@pytest.mark.parametrize("text", ["a-" * 50_000, "token " * 20_000, "://" * 30_000, "token" + " " * 100_000])
+def test_long_text_takes_no_time(text: str) -> None:
+    """A long text, as a path or an error may be, is shown at once, whatever it consists of."""
+    began = time.perf_counter()
+    assert len(shown(text)) <= 300
+    assert time.perf_counter() - began < 1
+
+
+def test_password_that_reaches_beyond_what_is_read_stays_out() -> None:
+    """A URL's password that is longer than all that is looked at is not shown in part."""
+    assert SECRET not in shown("redis://:" + SECRET * 100 + "@store")

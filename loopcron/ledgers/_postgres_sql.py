@@ -35,11 +35,14 @@ create table if not exists loopcron_slot (
   abandoned_by text not null default '',
   version integer not null default {VERSION},
   primary key (namespace, job)
-)"""
+) with (fillfactor = 50)"""
 """
 Makes the table of `PostgresLedger`, where the application's own role may not: it then needs to select, insert and
 update there. Run again it changes nothing. Instants are milliseconds from the epoch in UTC.
 """
+# A batch writes all rows of a page at once, and what it replaces goes only after its commit: with half of each page
+# left free the new rows stay on the page of the old ones. Else each update goes elsewhere and into the index too, and
+# a thousand rows took 5.7 KB each after a hundred slots, not 0.4 KB.
 
 INSPECT: Final = """\
 select c.relpersistence::text, (

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from loopcron._errors import ConfigError, LedgerError
-from loopcron._ledger import Claim, Pause, Register, Won
+from loopcron._ledger import Claim, Finish, Pause, Register, Won
+from loopcron._outcomes import Succeeded
 from loopcron.ledgers.postgres import MIGRATION, PostgresLedger
 from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_server import AnyServer, PostgresServer, own_schema
@@ -132,6 +133,23 @@ async def test_migration_can_be_run_again(ledger: PostgresLedger, schema: str) -
     (row,) = await ledger.peek(["job"])
     assert row is not None
     assert row.watermark == 7
+
+
+async def test_rows_stay_where_they_are(ledger: PostgresLedger, schema: str) -> None:
+    """What a batch writes takes the place of what it replaces, so that the table does not grow with the slots."""
+
+    def pages() -> int:
+        ((size,),) = run(schema, "select pg_relation_size('loopcron_slot') / current_setting('block_size')::int")
+        return int(size)
+
+    jobs = [f"job-{number:03}" for number in range(200)]
+    await ledger.register([Register(job, 0, 0, schedule="every 0:01:00") for job in jobs])
+    before = pages()
+    for slot in range(1, 21):
+        won = await ledger.claim([Claim(job, slot, f"web-1:{slot}") for job in jobs])
+        fences = [answer.fence for answer in won if isinstance(answer, Won)]
+        await ledger.finish([Finish(job, slot, fence, Succeeded()) for job, fence in zip(jobs, fences, strict=True)])
+    assert pages() <= 3 * before
 
 
 async def test_dropped_table(ledger: PostgresLedger, schema: str) -> None:

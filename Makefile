@@ -19,6 +19,11 @@ SHOTS   ?= $(VENV)/screenshots
 # Which ledgers "make proof-ledger" tries, and how; PROOF=--short is what the gate does.
 LEDGERS ?= sqlite postgres redis
 PROOF   ?= --seeds 1 2 3
+# Which targets "make bench" measures, such as ONLY=P10,P11; and what "make bench-page" writes the page of.
+ONLY   ?=
+FROM   ?= build/bench-full.jsonl
+# Others that have an environment of their own each.
+PEERS_APART := $(patsubst tests/peers/requirements-%.txt,.venv-peers-%,$(wildcard tests/peers/requirements-*.txt))
 # The folders whose tests need no server, so that they can be run often and on every interpreter.
 QUICK  = $(wildcard tests/core tests/property)
 
@@ -26,11 +31,11 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
-  bench-cron bench-overdue bench-simulate bench-ledger bench-observers proof-ledger screenshots size clean setup
+  bench bench-full bench-page bench-ledger bench-observers bench-scale proof-ledger screenshots size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 # Which extras each one holds, itself included.
 HOLDS.demo = demo
@@ -114,17 +119,20 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 	  $(PY) -m pytest --quiet -p no:cacheprovider --hypothesis-seed=$$turn $(QUICK) $(wildcard tests/shell) $(ARGS) || exit 1; \
 	done
 
-bench-cron: $(VENV)/.test ## Measure how long it takes to read a cron line, to name a slot, and to refuse a line without any
-	@$(PY) tests/benchmarks/cron.py
+bench: $(VENV)/.test ## Measure every target beside the bare event loop, in some minutes; of some of them: ONLY=P10,P11
+	@$(PY) -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-bench-overdue: $(VENV)/.test ## Measure how long 100,000 overdue slots of one job take to settle
-	@$(PY) tests/benchmarks/overdue.py
+bench-full: $(VENV)/.test $(addsuffix /.ready,.venv-peers $(PEERS_APART)) ## The same beside all others of its kind; takes an hour or so
+	@$(PY) -m tests.benchmarks --full --out build/bench-full.jsonl $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-bench-simulate: $(VENV)/.test ## Measure how long a year of a job that runs every 15 minutes takes to simulate
-	@$(PY) tests/benchmarks/simulate.py
+bench-page: $(VENV)/.test ## Write what was measured into the page on performance; of other figures: FROM=build/bench.jsonl
+	@$(PY) -m tests.benchmarks.page $(FROM)
 
 bench-ledger: $(VENV)/.test ## Measure what the calls of each ledger and its ticks cost; in short: ARGS=--short
 	@$(PY) -m tests.benchmarks.ledgers $(ARGS)
+
+bench-scale: $(VENV)/.test ## Measure and simulate what many workers cost a ledger, and write docs/scale.md; ARGS=--short only prints
+	@$(PY) -m tests.benchmarks.scale $(ARGS)
 
 bench-observers: $(VENV)/.test ## Measure what each observer, and all of them, cost per run; in short: ARGS=--short
 	@$(PY) tests/benchmarks/observers.py $(ARGS)
@@ -138,14 +146,21 @@ proof-ledger: $(VENV)/.test ## Prove with real processes, stores and faults that
 screenshots: $(VENV)/.test ## Take pictures of the status page, light, dark and on a phone, into SHOTS=.venv/screenshots
 	@$(PY) -m tests.browser.pictures $(SHOTS)
 
-# The other engines have an environment of their own, so that none of them is a dependency of ours.
-.venv-peers/.ready: tests/peers/requirements.txt
-	@echo "Installing the other engines into .venv-peers"
-	@$(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+# All others have environments of their own, so that none of them is a dependency of ours; some stand no others beside them.
+define others
+	@echo "Installing others into $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
+endef
 
-peers: .venv-peers/.ready ## Compare with other cron engines: writes the table in docs/semantics.md, prints what a slot costs
+.venv-peers/.ready: tests/peers/requirements.txt
+	$(others)
+
+$(addsuffix /.ready,$(PEERS_APART)): .venv-peers-%/.ready: tests/peers/requirements-%.txt
+	$(others)
+
+peers: .venv-peers/.ready ## Compare with other cron engines: writes the table in docs/semantics.md
 	@.venv-peers/bin/python -m tests.peers.compare
 
 size: ## Print the code lines of the core; blanks, comments and docstrings not counted

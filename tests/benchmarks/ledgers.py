@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import floor, log10
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ import anyio
 
 from loopcron import Answer, Claim, Finish, FunctionJob, Ledger, Register, Renew, Run, Scheduler, Succeeded, Won, every
 from tests.benchmarks.claimants import PATIENCE, Claimants, claimants
+from tests.benchmarks.moved import MovedClock
 from tests.benchmarks.stores import Store, opened
 from tests.conftest import REQUIRE_ALL
 from tests.wrapped import WrappedLedger
@@ -34,8 +35,6 @@ BATCH = 500
 """How many jobs a scheduler puts into one call."""
 LEASE = 30_000
 CLAIMANTS = 8
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-"""Where the schedulers' clock begins: so no slot is too early for a store."""
 PERIOD = timedelta(hours=1)
 SPREAD = timedelta(milliseconds=25)
 """Within which workers that share a ledger ask for a slot; the clock is moved, so the wait itself is not measured."""
@@ -95,25 +94,6 @@ class Watched(WrappedLedger):
 
 async def nothing(_: Run) -> None:
     pass
-
-
-class MovedClock:
-    """Stands until it is moved; cheaper to read than the fake one, which reckons with fractions."""
-
-    def __init__(self) -> None:
-        self._passed = timedelta(0)
-
-    def move(self, by: timedelta) -> None:
-        self._passed += by
-
-    def now(self) -> datetime:
-        return LONG_AGO + self._passed
-
-    def monotonic(self) -> float:
-        return self._passed.total_seconds()
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
 
 
 class Ticks:

@@ -1,22 +1,21 @@
 """
-The same questions to the cron engines of Python: what they answer around a change of the clock, and what that costs.
+The same questions to the cron engines of Python: what they answer around a change of the clock.
 
     make peers
 
-The answers go into the table in docs/semantics, the costs are only printed. Each engine is driven as the library that
-it comes with, or that it is known from, drives it. It runs in an environment of its own: tests/peers/requirements.txt.
+The answers go into the table in docs/semantics; what they cost is the benchmarks' business. Each engine is driven as
+the library that it comes with, or that it is known from, drives it. It runs in an environment of its own:
+tests/peers/requirements.txt.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
-from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -181,51 +180,10 @@ def render() -> str:
     return "\n".join(rows)
 
 
-def arq_walk(line: str, zone: str, after: datetime) -> Iterator[datetime]:
-    """Only reckon one slot after the other."""
-    following = arq_following(line)
-    slot = after.astimezone(ZoneInfo(zone))
-    while True:
-        slot = following(slot)
-        yield slot
-
-
-# pycron has no next slot to reckon; what it costs is printed by the check.
-TIMED: dict[str, Slots] = {name: slots for name, slots in ENGINES.items() if name != "pycron"} | {"arq": arq_walk}
-TIMED_LINES = {"*/5 * * * *": 500, "0 0 29 2 *": 20, "0 9 * * MON-FRI": 200}
-"""How many slots in a row of each line are timed."""
-REPETITIONS = 7
-
-
-def print_costs() -> None:
-    """Print the CPU time of one slot: the median of repetitions in which the engines take turns."""
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    print(f"\nCPU microseconds for one slot, median of {REPETITIONS} repetitions in turns")
-    print("line".ljust(18), "zone".ljust(18), *(name.rjust(12) for name in TIMED))
-    for line, count in TIMED_LINES.items():
-        for zone in ("UTC", "America/New_York"):
-            spent: dict[str, list[float]] = {name: [] for name in TIMED}
-            for _ in range(REPETITIONS):
-                for name, make in TIMED.items():
-                    slots = make(line, zone, start)
-                    next(slots)  # reads the line, and the zone
-                    begun = time.process_time()
-                    for _ in range(count):
-                        next(slots)
-                    spent[name].append((time.process_time() - begun) / count * 1e6)
-            print(line.ljust(18), zone.ljust(18), *(f"{median(times):12.1f}" for times in spent.values()))
-    is_now: Callable[[str, datetime], Any] = import_module("pycron").is_now
-    begun = time.process_time()
-    for minute in range(10_000):
-        is_now("*/5 * * * *", start + timedelta(minutes=minute))
-    print(f"pycron: {(time.process_time() - begun) * 100:.1f} for each check of */5, of which there is one a minute")
-
-
 def main() -> int:
-    """Write the table and print the costs."""
+    """Write the table."""
     write_block(SEMANTICS, "peers", render())
     print(f"The table in {SEMANTICS.name} is written.")
-    print_costs()
     return 0
 
 

@@ -29,6 +29,9 @@ QUICK  = $(wildcard tests/core tests/property)
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
+# Many tests start interpreters, each of which would compile loopcron anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
   bench bench-full bench-page bench-ledger bench-observers bench-scale proof-ledger screenshots size clean setup

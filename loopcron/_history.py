@@ -51,7 +51,7 @@ class Ring:
     The newest outcomes of one job, at most `HISTORY`.
 
     Numbers are kept as bytes, because thirty named tuples of integers take 10 kB per job and are looked at by every
-    collection of garbage; so it is 2 kB and nothing to look at (``make bench-observers`` prints both).
+    collection of garbage; so it is 2 kB and nothing to look at. Its bound is pinned in ``tests/core/test_history.py``.
     """
 
     __slots__ = ("_count", "_job", "_numbers", "_rests")

@@ -17,8 +17,6 @@ from loopcron._tables import CatchUp, Overlap
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 SUCCESS: Final = frozenset(range(200, 300))
-SUCCEEDED: Final = {status: Succeeded(status) for status in (200, 201, 202, 204)}
-"""The usual ones, made once: a history keeps outcomes that are the very same only once."""
 RETRY_AFTER_STATUSES: Final = frozenset({425, 429, 503})
 RETRY_AFTER_SECONDS: Final = re.compile(r"[0-9]{1,9}\Z")
 CONFIGURATION_CODES: Final = frozenset({"token", "path", "tls"})
@@ -159,7 +157,7 @@ def outcome_of(response: Response, expected: frozenset[int]) -> Outcome:
     """Return what a response means; nothing of it but the status is told on, because it may echo secrets."""
     status = response.status
     if status in expected:
-        return SUCCEEDED.get(status) or Succeeded(status)
+        return Succeeded(status)
     if status == 409:
         return Busy(status)
     wait = retry_after_seconds(response) if status in RETRY_AFTER_STATUSES else None

@@ -14,7 +14,7 @@ from loopcron.status._access import Access, Authorize
 from loopcron.status._actions import VERBS, act
 from loopcron.status._document import NEXT_DAY, NEXT_DAY_SLOTS, UPCOMING, document, job_document, selected
 from loopcron.status._exchange import GUARDS, StatusAnswer, StatusRequest, answer, json_answer, json_text
-from loopcron.status._metrics import metrics_text
+from loopcron.status._metrics import CONTENT_TYPE, metrics_text
 from loopcron.status._page import POLICY, page_html
 from loopcron.status._query import Query, parsed
 
@@ -104,7 +104,7 @@ class StatusRoutes:
                 snapshot = self._scheduler.snapshot()
                 await anyio.lowlevel.checkpoint()
                 text = metrics_text(snapshot, self._scheduler.health())
-                return answer(200, "text/plain; version=0.0.4; charset=utf-8", text.encode())
+                return answer(200, CONTENT_TYPE, text.encode())
             case _:
                 return await self._json(request.query)
 

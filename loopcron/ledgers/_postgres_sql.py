@@ -10,7 +10,8 @@ other. Every parameter is cast: a text that the server binds would otherwise be 
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from typing import Final, final
 
 from loopcron._ledger import EARLY_MS
 
@@ -64,16 +65,45 @@ A role's or a database's own settings would have claims fail where they are to b
 limit, in milliseconds, lets nothing happen after the caller has given up. None of it stays behind in the session.
 """
 
+_ASKED: Final = "ASKED a"
+"""Stands in a text of a `Statement` for the jobs that are asked for, with a column for each of its parameters."""
+
+
+@final
+class Statement:
+    """
+    A statement for many jobs, and the same for a single one: they differ only in where the jobs' values come from.
+
+    The single one is worth it: it finds its row where the other one may read all rows of the namespace, and it can be
+    prepared, since its plan is right for any values, and is made anew once autovacuum has counted a table that grew.
+    Most of what a claim took was to read and plan this text anew.
+
+    Args:
+        text: With `_ASKED` once.
+        columns: The parameters besides the namespace, and their types. Each is a list in the statement for many.
+    """
+
+    def __init__(self, text: str, **columns: str) -> None:
+        lists = ", ".join(f"%({name})s::{kind}[]" for name, kind in columns.items())
+        values = ", ".join(f"%({name})s::{kind} as {name}" for name, kind in columns.items())
+        self.for_many: Final = text.replace(_ASKED, f"unnest({lists}) as a ({', '.join(columns)})")
+        self.for_one: Final = text.replace(_ASKED, f"(select {values}) a")
+        numbers = {name: f"${number}" for number, name in enumerate(("namespace", *columns), start=1)}
+        # Named by its text, so that no other release's is ever executed in its place.
+        name = f"loopcron_{hashlib.sha1(self.for_one.encode(), usedforsecurity=False).hexdigest()}"
+        self.prepare: Final = f"prepare {name} as {self.for_one % numbers}"
+        self.execute: Final = f"execute {name} ({', '.join(f'%({name})s' for name in numbers)})"
+
+
 _NOW = "floor(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 _ROW = """s.watermark, s.fence, s.claim_id, s.finished, s.lease_until - n.now, s.outcome, s.ended, s.succeeded,
   s.paused, s.schedule"""
 """The columns of a `Row` behind its job."""
 
-CLAIM: Final = f"""\
+_CLAIM: Final = f"""\
 with asked as (
-  select * from unnest(%(jobs)s::text[], %(slots)s::bigint[], %(claim_ids)s::text[], %(leases)s::bigint[])
-    as a (job, slot, claim_id, lease)
+  select * from {_ASKED}
 ), won as (
   insert into loopcron_slot as t (namespace, job, watermark, fence, claim_id, finished, lease_until)
   select %(namespace)s::text, a.job, a.slot, n.now, a.claim_id, false, n.now + a.lease
@@ -103,6 +133,7 @@ select a.job, w.fence, w.abandoned_slot, w.abandoned_by, n.now, {_ROW}
 from asked a left join won w on w.job = a.job
   left join loopcron_slot s on s.namespace = %(namespace)s::text and s.job = a.job
   cross join (select {_NOW} as now) n"""
+CLAIM: Final = Statement(_CLAIM, job="text", slot="bigint", claim_id="text", lease="bigint")
 """
 One row per job: what was won, the store's now, and the job's row as it stood when the statement began.
 
@@ -110,10 +141,9 @@ What is lost by that row is not even tried, so that losing costs no write. One t
 row and is judged by what that one leaves. ``excluded.fence`` is the now from which its lease was reckoned.
 """
 
-REGISTER: Final = f"""\
+_REGISTER: Final = f"""\
 with asked as (
-  select * from unnest(%(jobs)s::text[], %(watermarks)s::bigint[], %(schedules)s::text[])
-    as a (job, watermark, schedule)
+  select * from {_ASKED}
 ), made as (
   insert into loopcron_slot as t (namespace, job, watermark, schedule)
   select %(namespace)s::text, a.job, coalesce(a.watermark, {_NOW}), a.schedule
@@ -135,13 +165,13 @@ from (
   select * from made union all
   select t.* from loopcron_slot t join asked a on a.job = t.job where t.namespace = %(namespace)s::text
 ) s cross join (select {_NOW} as now) n"""
+REGISTER: Final = Statement(_REGISTER, job="text", watermark="bigint", schedule="text")
 """The rows, with the schedule that was there before; one that somebody else is making just now is left out."""
 
-RENEW: Final = f"""\
+_RENEW: Final = f"""\
 with held as (
   select t.job, t.fence, a.lease
-  from loopcron_slot t join unnest(%(jobs)s::text[], %(fences)s::bigint[], %(leases)s::bigint[])
-    as a (job, fence, lease) on a.job = t.job and a.fence = t.fence
+  from loopcron_slot t join {_ASKED} on a.job = t.job and a.fence = t.fence
   where t.namespace = %(namespace)s::text
   order by t.job collate "C" for update of t
 )
@@ -149,23 +179,24 @@ update loopcron_slot t set lease_until = case when t.finished then null else {_N
 where t.namespace = %(namespace)s::text and t.job = h.job and t.fence = h.fence
   and (t.finished and t.fence > 0 or t.lease_until > {_NOW})
 returning t.job, t.fence"""
+RENEW: Final = Statement(_RENEW, job="text", fence="bigint", lease="bigint")
 """The jobs and fences whose lease begins anew, or whose outcome is written."""
 
 _FINISHED = f"""finished = true, lease_until = null, (outcome, ended, succeeded) = (
   select o.outcome, n.now, case when left(o.outcome, 9) = 'Succeeded' then n.now else t.succeeded end
   from (select {{outcome}} as outcome) o cross join (select {_NOW} as now) n)"""
 
-FINISH: Final = f"""\
+_FINISH: Final = f"""\
 with held as (
   select t.job, t.fence, a.outcome
-  from loopcron_slot t join unnest(%(jobs)s::text[], %(fences)s::bigint[], %(outcomes)s::text[])
-    as a (job, fence, outcome) on a.job = t.job and a.fence = t.fence
+  from loopcron_slot t join {_ASKED} on a.job = t.job and a.fence = t.fence
   where t.namespace = %(namespace)s::text
   order by t.job collate "C" for update of t
 )
 update loopcron_slot t set {_FINISHED.format(outcome="h.outcome")} from held h
 where t.namespace = %(namespace)s::text and t.job = h.job and t.fence = h.fence and not t.finished
 returning t.job, t.fence"""
+FINISH: Final = Statement(_FINISH, job="text", fence="bigint", outcome="text")
 """The jobs and fences whose outcome was written."""
 
 FINISH_SQL: Final = f"""\
@@ -178,25 +209,29 @@ Where it changes no row another run has taken over, or this one was finished bef
 such as ``Succeeded``.
 """
 
-PAUSE: Final = f"""\
+_PAUSE: Final = f"""\
 insert into loopcron_slot as t (namespace, job, watermark, paused)
 select %(namespace)s::text, a.job, {_NOW}, a.paused
-from unnest(%(jobs)s::text[], %(paused)s::boolean[]) as a (job, paused)
+from {_ASKED}
 order by a.job collate "C"
 on conflict (namespace, job) do update set paused = excluded.paused where t.paused <> excluded.paused"""
+PAUSE: Final = Statement(_PAUSE, job="text", paused="boolean")
 
-PEEK: Final = f"""\
+_PEEK: Final = f"""\
 select s.job, {_ROW}
-from loopcron_slot s cross join (select {_NOW} as now) n
-where s.namespace = %(namespace)s::text and s.job = any(%(jobs)s::text[])"""
+from loopcron_slot s join {_ASKED} on a.job = s.job cross join (select {_NOW} as now) n
+where s.namespace = %(namespace)s::text"""
+PEEK: Final = Statement(_PEEK, job="text")
 
-RESET: Final = f"""\
+_RESET: Final = f"""\
 with found as (
-  select t.job from loopcron_slot t where t.namespace = %(namespace)s::text and t.job = any(%(jobs)s::text[])
-  order by t.job collate "C" for update
+  select t.job from loopcron_slot t join {_ASKED} on a.job = t.job
+  where t.namespace = %(namespace)s::text
+  order by t.job collate "C" for update of t
 ), s as (
   update loopcron_slot t set watermark = least(t.watermark, {_NOW}), lease_until = null from found f
   where t.namespace = %(namespace)s::text and t.job = f.job
   returning t.*
 )
 select s.job, {_ROW} from s cross join (select {_NOW} as now) n"""
+RESET: Final = Statement(_RESET, job="text")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 from loopcron._errors import LedgerError
-from loopcron.ledgers._postgres_sql import IN_TRANSACTION, INSPECT, MIGRATION, VERSION
+from loopcron.ledgers._postgres_sql import IN_TRANSACTION, INSPECT, MIGRATION, VERSION, Statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,6 +20,8 @@ _CANCELLED: Final = "57014"
 _READ_ONLY: Final = "25006"
 _FORBIDDEN: Final = frozenset({"42501", "3F000"})
 """No right to make a table here, or no schema to make it in."""
+_SHARED: Final = frozenset({"26000", "42P05"})
+"""What was prepared is unknown, or was known before, and nothing was changed: the session is not the one it was."""
 
 _LOGIN: Final = re.compile(
     r"authentication failed|no password supplied|pg_hba\.conf|role \"[^\"]*\" does not exist|no such user"
@@ -29,7 +31,8 @@ _DATABASE: Final = re.compile(r"database \"[^\"]*\" does not exist|no such datab
 _NOBODY: Final = re.compile(r"Connection refused|No such file or directory")
 _HOST: Final = re.compile(r"resolve host|translate host name")
 
-Parameters = Mapping[str, object]
+Columns = Mapping[str, Sequence[object]]
+"""The parameters of a `Statement`: of each job one value, in the same order."""
 Rows = Sequence[tuple[Any, ...]]
 
 
@@ -56,14 +59,16 @@ class PostgresStore:
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._socket: socket.socket | None = None
         self._process = 0
+        self._prepared: set[Statement] | None = None  # on this connection; None where that would be of no use
 
-    def ask(self, statement: str, parameters: Parameters, time_left: Callable[[], float]) -> Rows:
+    def ask(self, statement: Statement, namespace: str, columns: Columns, time_left: Callable[[], float]) -> Rows:
         """
         Return the rows that *statement* answers.
 
         Args:
             statement: One of `_postgres_sql`.
-            parameters: By the names of its placeholders.
+            namespace: Whose rows.
+            columns: For one job or more.
             time_left: Says how long the caller goes on waiting, in seconds.
 
         Raises:
@@ -74,9 +79,12 @@ class PostgresStore:
         problem = ""
         for _ in range(2):
             try:
-                return self._execute(self._ready(time_left), statement, parameters, time_left)
+                return self._ask(self._ready(time_left), statement, namespace, columns, time_left)
             except psycopg.Error as error:
                 state, problem = error.sqlstate, _problem(error)
+            if state in _SHARED:
+                self._prepared = None  # as behind a pooler that passes for the server itself
+                continue
             if state in _CONFLICTS:
                 continue
             if state != _CANCELLED:  # also where the server became a standby, and another one takes the writes now
@@ -99,20 +107,41 @@ class PostgresStore:
         if own is not None:
             own.close()
 
-    def _execute(
+    def _ask(
         self,
         connection: psycopg.Connection[tuple[Any, ...]],
-        statement: str,
-        parameters: Parameters,
+        statement: Statement,
+        namespace: str,
+        columns: Columns,
         time_left: Callable[[], float],
     ) -> Rows:
+        common = {"namespace": namespace, **self._limit(time_left)}
+        if len(columns["job"]) > 1:
+            return self._execute(connection, statement.for_many, {**common, **columns})
+        values = common | {name: value for name, (value,) in columns.items()}
+        if self._prepared is None:
+            return self._execute(connection, statement.for_one, values)
+        text = statement.execute
+        if statement not in self._prepared:
+            self._prepared.add(statement)  # also where the text fails: what it had prepared outlasts that
+            text = f"{statement.prepare};\n{text}"
+        return self._execute(connection, text, values)
+
+    def _limit(self, time_left: Callable[[], float]) -> Mapping[str, object]:
+        """Return the parameter that `IN_TRANSACTION` has, or raise LedgerError where there is no time left to ask."""
         limit = int((time_left() - self._margin) * 1000)
         if limit < 1:
             raise LedgerError("took too long to be reached; nothing was asked")
-        cursor = connection.execute(IN_TRANSACTION + statement, {**parameters, "limit": limit})
+        return {"limit": limit}
+
+    def _execute(
+        self, connection: psycopg.Connection[tuple[Any, ...]], text: str, parameters: Mapping[str, object]
+    ) -> Rows:
+        cursor = connection.execute(IN_TRANSACTION + text, parameters)
         while cursor.nextset():
             pass  # the settings' empty results
-        return cursor.fetchall() if cursor.description else ()
+        # Not its description, which is made of each column anew, and took a tenth of a claim.
+        return () if cursor.rownumber is None else cursor.fetchall()
 
     def _ready(self, time_left: Callable[[], float]) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is not None and self._process != os.getpid():
@@ -154,18 +183,21 @@ class PostgresStore:
         self._socket.setblocking(False)
         try:
             self._inspect(self._connection, time_left)
+            ((process,),) = self._execute(self._connection, "select pg_backend_pid()", self._limit(time_left))
         except BaseException:
             self.release()
             raise
+        # A pooler, which may serve each statement by another process of the server, gives a number of its own.
+        self._prepared = set() if process == self._connection.info.backend_pid else None
 
     def _inspect(self, connection: psycopg.Connection[tuple[Any, ...]], time_left: Callable[[], float]) -> None:
         import psycopg
 
         problem = ""
-        found = self._execute(connection, INSPECT, {}, time_left)
+        found = self._execute(connection, INSPECT, self._limit(time_left))
         if not found:
             try:
-                self._execute(connection, MIGRATION, {}, time_left)
+                self._execute(connection, MIGRATION, self._limit(time_left))
             except psycopg.Error as error:  # perhaps because somebody else has just made it
                 problem = _problem(error)
                 if error.sqlstate in _FORBIDDEN:
@@ -173,7 +205,7 @@ class PostgresStore:
                         f"the role {connection.info.user} may not make the table loopcron_slot ({problem}); "
                         "let one that may run loopcron.ledgers.postgres.MIGRATION"
                     )
-            found = self._execute(connection, INSPECT, {}, time_left)
+            found = self._execute(connection, INSPECT, self._limit(time_left))
         if not found:
             raise LedgerError(problem)
         persistence, version = found[0]

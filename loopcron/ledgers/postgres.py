@@ -31,7 +31,7 @@ from loopcron._ledger import (
 from loopcron.ledgers import _postgres_sql as sql
 from loopcron.ledgers._arguments import POSTGRES, checked_namespace, checked_scheme, checked_timeout, driver, url_error
 from loopcron.ledgers._postgres_sql import FINISH_SQL, MIGRATION
-from loopcron.ledgers._postgres_store import Parameters, PostgresStore, Rows
+from loopcron.ledgers._postgres_store import Columns, PostgresStore, Rows
 from loopcron.ledgers._thread import StoreThread
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ __all__ = ("FINISH_SQL", "MIGRATION", "PostgresLedger", "finish_in", "finish_in_
 _Asked = TypeVar("_Asked", Claim, Register)
 _Answered = TypeVar("_Answered")
 _Result = TypeVar("_Result")
-_Ask = Callable[[str, Parameters], Rows]
+_Ask = Callable[[sql.Statement, Columns], Rows]
 
 
 @final
@@ -93,28 +93,27 @@ class PostgresLedger:
 
     async def renew(self, renewals: Sequence[Renew], /) -> Sequence[bool]:
         """See `Ledger.renew`."""
-        leases = {"leases": [renewal.lease for renewal in renewals]}
-        return await self._with_fences(sql.RENEW, renewals, leases)
+        return await self._with_fences(sql.RENEW, renewals, {"lease": [renewal.lease for renewal in renewals]})
 
     async def finish(self, finishes: Sequence[Finish], /) -> Sequence[bool]:
         """See `Ledger.finish`."""
-        outcomes = {"outcomes": [outcome_text(finish.outcome) for finish in finishes]}
+        outcomes = {"outcome": [outcome_text(finish.outcome) for finish in finishes]}
         return await self._with_fences(sql.FINISH, finishes, outcomes)
 
     async def _with_fences(
-        self, statement: str, asked: Sequence[Renew] | Sequence[Finish], more: Parameters
+        self, statement: sql.Statement, asked: Sequence[Renew] | Sequence[Finish], more: Columns
     ) -> Sequence[bool]:
         if not asked:
             return []
-        parameters = {"jobs": _jobs(asked), "fences": [one.fence for one in asked], **more}
-        done = set(await self._call(lambda ask: ask(statement, parameters)))
+        columns: Columns = {"job": _jobs(asked), "fence": [one.fence for one in asked], **more}
+        done = set(await self._call(lambda ask: ask(statement, columns)))
         return [(one.job, one.fence) in done for one in asked]
 
     async def pause(self, pauses: Sequence[Pause], /) -> None:
         """See `Ledger.pause`."""
         if pauses:
-            parameters = {"jobs": _jobs(pauses), "paused": [pause.paused for pause in pauses]}
-            await self._call(lambda ask: ask(sql.PAUSE, parameters))
+            columns: Columns = {"job": _jobs(pauses), "paused": [pause.paused for pause in pauses]}
+            await self._call(lambda ask: ask(sql.PAUSE, columns))
 
     async def peek(self, jobs: Sequence[str], /) -> Sequence[Row | None]:
         """See `Ledger.peek`."""
@@ -124,10 +123,10 @@ class PostgresLedger:
         """See `Ledger.reset`."""
         return await self._rows(sql.RESET, jobs)
 
-    async def _rows(self, statement: str, jobs: Sequence[str]) -> Sequence[Row | None]:
+    async def _rows(self, statement: sql.Statement, jobs: Sequence[str]) -> Sequence[Row | None]:
         if not jobs:
             return []
-        found = await self._call(lambda ask: ask(statement, {"jobs": list(jobs)}))
+        found = await self._call(lambda ask: ask(statement, {"job": list(jobs)}))
         rows = {row[0]: Row(*row) for row in found}
         return [rows.get(job) for job in jobs]
 
@@ -138,9 +137,10 @@ class PostgresLedger:
     async def _call(self, work: Callable[[_Ask], _Result]) -> _Result:
         begun = perf_counter()
 
-        def ask(statement: str, parameters: Parameters) -> Rows:
-            parameters = {"namespace": self._namespace, **parameters}
-            return self._store.ask(statement, parameters, lambda: self._seconds - (perf_counter() - begun))
+        def ask(statement: sql.Statement, columns: Columns) -> Rows:
+            return self._store.ask(
+                statement, self._namespace, columns, lambda: self._seconds - (perf_counter() - begun)
+            )
 
         return await self._thread.call(lambda: work(ask))
 
@@ -220,23 +220,23 @@ def _until_answered(
 
 
 def _register(ask: _Ask, jobs: Sequence[Register]) -> Iterator[tuple[str, Row]]:
-    parameters = {
-        "jobs": _jobs(jobs),
-        "watermarks": [job.watermark for job in jobs],
-        "schedules": [job.schedule for job in jobs],
+    columns: Columns = {
+        "job": _jobs(jobs),
+        "watermark": [job.watermark for job in jobs],
+        "schedule": [job.schedule for job in jobs],
     }
-    return ((row[0], Row(*row)) for row in ask(sql.REGISTER, parameters))
+    return ((row[0], Row(*row)) for row in ask(sql.REGISTER, columns))
 
 
 def _claim(ask: _Ask, claims: Sequence[Claim]) -> Iterator[tuple[str, Answer | None]]:
-    parameters = {
-        "jobs": _jobs(claims),
-        "slots": [claim.slot for claim in claims],
-        "claim_ids": [claim.claim_id for claim in claims],
-        "leases": [claim.lease for claim in claims],
+    columns: Columns = {
+        "job": _jobs(claims),
+        "slot": [claim.slot for claim in claims],
+        "claim_id": [claim.claim_id for claim in claims],
+        "lease": [claim.lease for claim in claims],
     }
     of_job = {claim.job: claim for claim in claims}
-    return ((found[0], _answer(of_job[found[0]], *found[1:])) for found in ask(sql.CLAIM, parameters))
+    return ((found[0], _answer(of_job[found[0]], *found[1:])) for found in ask(sql.CLAIM, columns))
 
 
 def _answer(
@@ -282,7 +282,7 @@ def _connector(url: object, seconds: float) -> tuple[Callable[[], psycopg.Connec
 
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
         # The client's cursor puts the values into the text itself: without that, several statements cannot be one text,
-        # and a pooler would have to know of prepared ones.
+        # and a pooler would have to know of those that the driver prepares.
         connection: psycopg.Connection[tuple[Any, ...]] = module.connect(
             autocommit=True, prepare_threshold=None, cursor_factory=module.ClientCursor, **parameters
         )

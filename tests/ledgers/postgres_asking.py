@@ -89,9 +89,9 @@ async def working(ledger: PostgresLedger) -> None:
             return
 
 
-async def waiters(server: PostgresServer, namespace: str, number: int) -> None:
-    """Wait until so many transactions wait for rows of the namespace."""
-    query = f"select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%{namespace}%'"
+async def waiters(server: PostgresServer, number: int) -> None:
+    """Wait until so many of the ledgers' transactions wait for rows."""
+    query = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%loopcron_%'"
     with anyio.fail_after(40):
         while len(server.admin(query)) < number:
             await anyio.sleep(0.01)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ import pytest
 from loopcron._errors import ConfigError, LedgerError
 from loopcron._ledger import Claim, Finish, Pause, Register, Won
 from loopcron._outcomes import Succeeded
+from loopcron.ledgers._postgres_sql import PEEK, Statement
+from loopcron.ledgers._postgres_store import Columns, Rows
 from loopcron.ledgers.postgres import MIGRATION, PostgresLedger
 from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_server import AnyServer, PostgresServer, own_schema
@@ -230,13 +233,67 @@ async def test_settings_of_a_statement(postgres: AnyServer) -> None:
         ledger = PostgresLedger(url + more, namespace="web", timeout=timedelta(seconds=20))
         names = ("transaction_isolation", "synchronous_commit", "statement_timeout")
         shown = "select " + ", ".join(f"current_setting('{name}')" for name in names)
-        await ledger.peek(["job"])
-        ((isolation, commit, limit),) = await ledger._call(lambda ask: ask(shown, {}))
-        assert (isolation, commit) == ("read committed", "on")
-        assert 0 < int(limit.removesuffix("ms")) < 20_000
+        statement = Statement(f"{shown} from ASKED a where %(namespace)s::text <> ''", job="text")
+        for jobs in (["one"], ["one", "two"]):
+            ((isolation, commit, limit), *_) = await ledger._call(partial(asked, statement, jobs))
+            assert (isolation, commit) == ("read committed", "on")
+            assert 0 < int(limit.removesuffix("ms")) < 20_000
         assert ledger._store._connection is not None
         assert ledger._store._connection.execute(shown).fetchall() == [("serializable", "off", "0")]
         await ledger.close()
+
+
+def asked(statement: Statement, jobs: list[str], ask: Callable[[Statement, Columns], Rows]) -> Rows:
+    """Ask for these jobs."""
+    return ask(statement, {"job": jobs})
+
+
+async def prepared(ledger: PostgresLedger) -> int:
+    """Return how many statements are prepared in the ledger's session."""
+    counting = Statement(
+        "select count(*) from pg_prepared_statements, ASKED a where %(namespace)s::text <> ''", job="text"
+    )
+    ((count,),) = await ledger._call(partial(asked, counting, ["a", "b"]))
+    return int(count) // 2
+
+
+async def test_prepared_once(ledger: PostgresLedger) -> None:
+    """What is asked for one job is prepared in a session that is the ledger's own, once each; for several it is not."""
+    assert await prepared(ledger) == 0
+    for slot in (1, 2):
+        assert isinstance((await ledger.claim([Claim("job", slot, f"{slot}", None)]))[0], Won)
+        assert await prepared(ledger) == 1
+    await ledger.peek(["job"])
+    assert await prepared(ledger) == 2
+    await ledger.register([Register("job", 0, 0), Register("other", 0, 0)])
+    assert await prepared(ledger) == 2
+
+
+async def test_prepared_once_it_is_sent(ledger: PostgresLedger) -> None:
+    """A statement for which there was no time left is prepared by the next call."""
+    assert await prepared(ledger) == 0
+    with pytest.raises(LedgerError, match="nothing was asked"):
+        ledger._store.ask(PEEK, "web", {"job": ["job"]}, lambda: 0.0)
+    await ledger.peek(["job"])
+    assert await prepared(ledger) == 1
+
+
+@pytest.mark.parametrize("change", ["deallocate all", "nothing is known of what was prepared"])
+async def test_session_that_is_shared(ledger: PostgresLedger, change: str) -> None:
+    """Where a pooler that cannot be told from a server hands out other sessions, the statement is sent as a whole."""
+    assert isinstance((await ledger.claim([Claim("job", 1, "a", None)]))[0], Won)
+    store = ledger._store
+    connection, known = store._connection, store._prepared
+    assert connection is not None
+    assert known
+    if change == "deallocate all":
+        connection.execute(change)
+    else:
+        known.clear()
+    for slot in (2, 3):
+        assert isinstance((await ledger.claim([Claim("job", slot, f"{slot}", None)]))[0], Won)
+    assert store._connection is connection
+    assert store._prepared is None
 
 
 async def test_fence_is_never_below_that_before(ledger: PostgresLedger, schema: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from loopcron._errors import LedgerError
 from loopcron._ledger import Lost, Won
+from loopcron.ledgers._postgres_sql import PEEK
 from loopcron.ledgers._postgres_store import PostgresStore
 from loopcron.ledgers.postgres import PostgresLedger
 from tests.ledgers.one_loop import on_trio
@@ -76,7 +77,7 @@ def test_connection_problems(text: str, said: str) -> None:
 
     store = PostgresStore(connect, user="web", place="db/app", margin=0.1)
     with pytest.raises(LedgerError) as caught:
-        store.ask("select 1", {}, lambda: 10.0)
+        store.ask(PEEK, "web", {"job": ["job"]}, lambda: 10.0)
     assert str(caught.value) == said
     assert caught.value.__context__ is None
 
@@ -88,7 +89,7 @@ def test_login_without_a_user() -> None:
         raise psycopg.OperationalError("no password supplied")
 
     with pytest.raises(LedgerError, match=r"^the server refuses the login$"):
-        PostgresStore(connect, user="", place="db", margin=0.1).ask("select 1", {}, lambda: 10.0)
+        PostgresStore(connect, user="", place="db", margin=0.1).ask(PEEK, "web", {"job": ["job"]}, lambda: 10.0)
 
 
 @pytest.mark.parametrize("fault", ["blackhole", "drop_replies"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loopcron import Claim, Won
 from tests.ledgers.postgres_contract import PostgresContract
 from tests.ledgers.postgres_server import PostgresServer
 from tests.loops import ASYNCIO
@@ -24,3 +25,10 @@ class TestBehindPgbouncer(PostgresContract):
     @pytest.fixture(autouse=True)
     def pooled(self, store: None, own_postgres: PostgresServer, pgbouncer: int) -> None:
         self.url = own_postgres.url(port=pgbouncer)
+
+    async def test_nothing_is_prepared(self) -> None:
+        """Nothing is left in a session that others get too."""
+        ledger = self.make_ledger("web")
+        assert isinstance((await ledger.claim([Claim("job", 1, "a", None)]))[0], Won)
+        assert ledger._store._prepared is None
+        await ledger.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import psycopg
 import pytest
 
 from loopcron._errors import LedgerError
 from loopcron._ledger import Claim, Register, Renew, Won
+from loopcron.ledgers._postgres_sql import PEEK, Statement
 from loopcron.ledgers._postgres_store import PostgresStore
 from tests.ledgers.one_loop import on_trio
 from tests.ledgers.postgres_asking import SOON, Ledgers, claim, ledgers, namespace, proxy, waiters, working
@@ -22,7 +25,7 @@ def test_no_time_left(own_postgres: PostgresServer) -> None:
     """What has no time left for its answer is not asked at all."""
     store = PostgresStore(lambda: psycopg.connect(own_postgres.url()), user="", place="db", margin=0.1)
     with pytest.raises(LedgerError, match="nothing was asked"):
-        store.ask("select 1", {}, lambda: 0.05)
+        store.ask(PEEK, "web", {"job": ["job"]}, lambda: 0.05)
 
 
 async def test_locked_row(ledgers: Ledgers, own_postgres: PostgresServer, namespace: str) -> None:
@@ -35,7 +38,7 @@ async def test_locked_row(ledgers: Ledgers, own_postgres: PostgresServer, namesp
         with pytest.raises(LedgerError, match="perhaps because a row is locked; nothing was changed"):
             await claim(ledger, 1, "a")
         assert own_postgres.admin(
-            f"select count(*) from pg_stat_activity where query like '%{namespace}%' and state = 'active'"
+            "select count(*) from pg_stat_activity where query like '%loopcron_%' and state = 'active'"
             " and pid <> pg_backend_pid()"
         ) == [(0,)]
     (row,) = await ledger.peek(["job"])
@@ -56,7 +59,7 @@ async def test_loop_goes_on(ledgers: Ledgers, own_postgres: PostgresServer, name
         with psycopg.connect(own_postgres.url()) as holder:
             holder.execute("select from loopcron_slot where namespace = %s for update", [namespace])
             group.start_soon(ask)
-            await waiters(own_postgres, namespace, 1)
+            await waiters(own_postgres, 1)
             assert answers == []
     assert isinstance(answers[0], Won)
 
@@ -77,7 +80,7 @@ async def test_deadlock_is_tried_again(ledgers: Ledgers, own_postgres: PostgresS
         second.execute(lock, [namespace, "b"])
         async with anyio.create_task_group() as group:
             group.start_soon(ask)  # it has the table, and waits for a
-            await waiters(own_postgres, namespace, 1)
+            await waiters(own_postgres, 1)
 
             async def close_the_circle() -> None:
                 # The whole table: a row that the claim lets go of could be its own again before anybody else wakes up.
@@ -86,7 +89,7 @@ async def test_deadlock_is_tried_again(ledgers: Ledgers, own_postgres: PostgresS
                 second.commit()
 
             group.start_soon(close_the_circle)
-            await waiters(own_postgres, namespace, 2)
+            await waiters(own_postgres, 2)
             first.commit()  # now it has a, and waits for b
     assert [type(answer) for answer in answers] == [Won, Won]
 
@@ -105,7 +108,7 @@ async def test_lease_that_ends_while_waiting(ledgers: Ledgers, own_postgres: Pos
             query = "select lease_until - extract(epoch from clock_timestamp()) * 1000 from loopcron_slot "
             holder.execute(f"{query} where namespace = %s for update", [namespace])
             group.start_soon(ask)
-            await waiters(own_postgres, namespace, 1)
+            await waiters(own_postgres, 1)
             with anyio.fail_after(40):
                 while holder.execute(f"{query} where namespace = %s", [namespace]).fetchall()[0][0] > 0:
                     await anyio.sleep(0.01)
@@ -118,15 +121,19 @@ async def test_lease_that_ends_while_waiting(ledgers: Ledgers, own_postgres: Pos
 
 async def test_conflict_without_end(namespace: str, own_postgres: PostgresServer) -> None:
     """A conflict that comes again at once is an error."""
-    store = PostgresStore(
-        lambda: psycopg.connect(own_postgres.url(), autocommit=True, cursor_factory=psycopg.ClientCursor),
-        user="",
-        place="db",
-        margin=0.1,
-    )
-    raising = "do $$ begin raise exception 'again' using errcode = '40001'; end $$"
+
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        connection = psycopg.connect(own_postgres.url(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+        connection.execute(
+            "create function pg_temp.again() returns text language plpgsql"
+            " as $$ begin raise exception 'again' using errcode = '40001'; end $$"
+        )
+        return connection
+
+    store = PostgresStore(connect, user="", place="db", margin=0.1)
+    raising = Statement("select pg_temp.again() from ASKED a where %(namespace)s::text <> ''", job="text")
     with pytest.raises(LedgerError, match=r"^again \(40001\)$"):
-        store.ask(raising, {}, lambda: 10.0)
+        store.ask(raising, namespace, {"job": ["job"]}, lambda: 10.0)
     store.release()
 
 

@@ -56,9 +56,7 @@ class Request:
         if self.token is not None and not callable(self.token):
             # The value is not shown: it is most likely the secret itself.
             raise ConfigError("token", type(self.token).__name__, "must be a callable, such as env_token('NAME')")
-        for name, value in self.headers:
-            _check_header(name, value)
-        names = [name.lower() for name, _ in self.headers]
+        names = [_checked_header(name, value) for name, value in self.headers]
         if names.count("host") > 1:
             raise ConfigError("headers", "Host", "is given twice")
 
@@ -95,9 +93,9 @@ def checked_path(path: object) -> str:
         raise ConfigError("path", path, "must be a string, such as '/api/sync'")
     if not path.startswith("/"):
         raise ConfigError("path", path, "must begin with one '/'; the origin belongs to the transport")
-    bad = next((part for part in ("//", "\\", "@", "#") if part in path), None)
-    if bad is not None:
-        raise ConfigError("path", path, f"must not hold {bad!r}; percent-encode it")
+    for bad in ("//", "\\", "@", "#"):
+        if bad in path:
+            raise ConfigError("path", path, f"must not hold {bad!r}; percent-encode it")
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ConfigError("path", path, "must hold printable ASCII without spaces; percent-encode the rest")
     return path
@@ -108,18 +106,21 @@ def header_pairs(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not isinstance(headers, Mapping):
         raise ConfigError("headers", type(headers).__name__, "must be a mapping of names to values")
     for name, value in headers.items():
-        _check_header(name, value)
+        _checked_header(name, value)
     return tuple(headers.items())
 
 
-def _check_header(name: object, value: object) -> None:
+def _checked_header(name: object, value: object) -> str:
+    """Return the header's name in lower case if it can be sent, else raise ``ConfigError``."""
     if not isinstance(name, str) or not _HEADER_NAME.match(name):
         raise ConfigError("headers", name, "is no header name")
-    if name.lower() in _OURS:
+    lower = name.lower()
+    if lower in _OURS:
         raise ConfigError("headers", name, "is set by loopcron; a token goes into token=")
     if not isinstance(value, str) or not _HEADER_VALUE.match(value):
         # The value is not shown: headers are where people put secrets.
         raise ConfigError("headers", name, "has a value with control or non-latin characters, or is over 4000 long")
+    return lower
 
 
 def encode_json(value: object) -> bytes:

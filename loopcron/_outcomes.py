@@ -234,10 +234,11 @@ class Run:
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that `send` adds."""
+        slot = iso(self._slot)
         return (
-            ("Idempotency-Key", self.key),
+            ("Idempotency-Key", self._key or f"{self.job}@{slot}"),  # `key`, with the slot written once for both
             ("Loopcron-Job", self.job),
-            ("Loopcron-Slot", iso(self._slot)),
+            ("Loopcron-Slot", slot),
             ("Loopcron-Attempt", str(self.attempt)),
             ("Loopcron-Reason", self.reason),
             ("Loopcron-Fence", str(self.fence)),

@@ -7,7 +7,7 @@ Knows ASGI and nothing of Starlette, so any ASGI app will do.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextvars import Context
+from functools import partial
 from typing import Any, Final, Literal, final
 from urllib.parse import unquote
 
@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from loopcron import Request, Response, TransportError, bearer
+from loopcron_starlette._apart import call_apart
 
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -22,6 +23,8 @@ ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message
 _NEVER_SENT: Final = 0
 _BODY_LIMIT: Final = 64 * 1024
 """How much of a response's body is kept, in bytes; as much as over loopback."""
+_OURS: Final = ((b"host", b"localhost"), (b"user-agent", b"loopcron"), (b"accept-encoding", b"identity"))
+"""Headers that a request has unless it brings its own."""
 
 
 @final
@@ -72,19 +75,16 @@ class ASGITransport:
         Cancellation:
             Reaches the app at once; `send` ends when the app does.
         """
-        await anyio.lowlevel.checkpoint()
         if self.app is None:
+            await anyio.lowlevel.checkpoint()
             raise TransportError("no_address", started=False)
-        exchange = _Exchange(request)
-        scope = {"scheme": self.scheme, **({} if self.state is None else {"state": dict(self.state)})}
+        exchange = _Exchange(request, self.scheme, self.state)
         try:
-            async with anyio.create_task_group() as tasks:
-                # A task copies the context that it is started in: this one is empty.
-                Context().run(tasks.start_soon, exchange.serve, self.app, scope)
-        except Exception:  # noqa: BLE001 - an app that leaves a cancel scope open breaks the group around it
+            await call_apart(partial(exchange.serve, self.app))
+        except Exception:  # noqa: BLE001 - an app that leaves a cancel scope open breaks what is around it in its task
             exchange.has_crashed = True
         except BaseException as leaving:  # noqa: BLE001 - cancellation; the app's frames, which know the token, go
-            raise _bare(leaving)  # noqa: B904
+            raise _bare(exchange.interrupt or leaving)  # noqa: B904
         if exchange.interrupt is not None:
             raise _bare(exchange.interrupt)
         answer = exchange.answer()
@@ -101,12 +101,21 @@ def _bare(leaving: BaseException) -> BaseException:
 
 @final
 class _Exchange:
-    """One request to the app and what came of it: the server's side of ASGI."""
+    """
+    One request to the app and what came of it: the server's side of ASGI.
 
-    def __init__(self, request: Request) -> None:
+    The request and the two messages of a usual response are passed on at once, as servers do it: a turn of the event
+    loop for each would cost more than all else in here. Whatever comes more often lets others run.
+    """
+
+    def __init__(self, request: Request, scheme: str, state: Mapping[str, Any] | None) -> None:
         self._request: Final = request
+        self._scheme: Final = scheme
+        self._state: Final = state
         self._is_asked = False
-        self._is_over = anyio.Event()
+        self._is_over = False
+        self._left: anyio.Event | None = None  # made where somebody waits for it, because one is not cheap
+        self._sent = 0
         self._status = _NEVER_SENT
         self._headers: tuple[tuple[str, str], ...] = ()
         self._body = bytearray()
@@ -114,21 +123,21 @@ class _Exchange:
         self.has_crashed = False
         self.interrupt: KeyboardInterrupt | None = None
 
-    async def serve(self, app: ASGIApp, scope: Message) -> None:
+    async def serve(self, app: ASGIApp) -> None:
         """Run the app to its end; nothing but cancellation by the caller comes out."""
         try:
-            full = {**scope, **self._scope()}
+            scope = self._scope()
         except TransportError:
             self._has_token = False
             return
         try:
-            await app(full, self._receive, self._send)
-        except Exception:  # noqa: BLE001 - never told on: the app's frames know the token
-            self.has_crashed = True
+            await app(scope, self._receive, self._send)
+        except (Exception, GeneratorExit):  # noqa: BLE001 - never told on: the app's frames know the token
+            self.has_crashed = True  # also where this is closed with an event loop that has ended, and nobody looks
         except KeyboardInterrupt as interrupt:
             self.interrupt = interrupt  # raised by send: in a task of its own it would end asyncio's loop unrecorded
         except BaseException as leaving:  # the caller's cancellation, or an odd end of the app
-            if isinstance(leaving, GeneratorExit) or _is_from_caller(leaving):
+            if _is_from_caller(leaving):
                 raise
             self.has_crashed = True
 
@@ -142,11 +151,12 @@ class _Exchange:
 
     def _scope(self) -> Message:
         path, _, query = self._request.path.partition("?")
-        return {
+        scope: Message = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},  # 2.4: send may raise OSError
             "http_version": "1.1",
             "method": self._request.method,
+            "scheme": self._scheme,
             "path": unquote(path),
             "raw_path": path.encode("ascii"),
             "query_string": query.encode("ascii"),
@@ -156,44 +166,57 @@ class _Exchange:
             "server": ("127.0.0.1", 80),
             "extensions": {},
         }
+        if self._state is not None:
+            scope["state"] = dict(self._state)
+        return scope
 
     async def _receive(self) -> Message:
-        if self._is_asked:
-            await self._is_over.wait()
-            return {"type": "http.disconnect"}
-        await anyio.lowlevel.checkpoint()
-        self._is_asked = True
-        return {"type": "http.request", "body": self._request.body, "more_body": False}
+        if not self._is_asked:
+            self._is_asked = True
+            return {"type": "http.request", "body": self._request.body, "more_body": False}
+        if self._is_over:
+            await anyio.lowlevel.checkpoint()
+        else:
+            self._left = self._left or anyio.Event()
+            await self._left.wait()
+        return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
-        await anyio.lowlevel.checkpoint()
+        self._sent += 1
+        if self._sent > 2:
+            await anyio.lowlevel.checkpoint()
         kind = message["type"]
         if len(self._body) > _BODY_LIMIT:
-            self._is_over.set()
+            self._leave()
             raise OSError("the client has gone away: it reads no more of this body")
         if kind == "http.response.start" and self._status == _NEVER_SENT:
-            headers = message.get("headers", ())
-            self._headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+            pairs = message.get("headers", ())
+            self._headers = tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs])
             self._status = int(message["status"])
-        elif kind == "http.response.body" and self._status != _NEVER_SENT and not self._is_over.is_set():
+        elif kind == "http.response.body" and self._status != _NEVER_SENT and not self._is_over:
             if self._request.method != "HEAD":
                 self._body += bytes(message.get("body", b""))[: _BODY_LIMIT + 1]
             if not message.get("more_body", False):
-                self._is_over.set()
+                self._leave()
         else:
             raise RuntimeError(f"ASGI message out of turn: {kind}")
 
+    def _leave(self) -> None:
+        self._is_over = True
+        if self._left is not None:
+            self._left.set()
+
 
 def _encoded_headers(request: Request) -> list[tuple[bytes, bytes]]:
-    given = {name.lower() for name, _ in request.headers}
-    ours = (("host", "localhost"), ("user-agent", "loopcron"), ("accept-encoding", "identity"))
-    headers = [(name, value) for name, value in ours if name not in given]
-    headers += [(name.lower(), value) for name, value in request.headers]
-    headers.append(("content-length", str(len(request.body))))
+    own = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
+    given = {name for name, _ in own}
+    headers = [ours for ours in _OURS if ours[0] not in given]
+    headers += own
+    headers.append((b"content-length", b"%d" % len(request.body)))
     value = bearer(request)
     if value is not None:
-        headers.append(("authorization", value))
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        headers.append((b"authorization", value.encode("ascii")))
+    return headers
 
 
 def _is_from_caller(leaving: BaseException) -> bool:

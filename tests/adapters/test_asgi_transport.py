@@ -6,6 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -167,7 +168,7 @@ async def test_app_comes_later() -> None:
     assert (await transport.send(Request("GET", "/"))).status == 404
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError, BaseException])
+@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError, GeneratorExit, BaseException])
 async def test_app_raises(error: type[BaseException]) -> None:
     """An app that raises, whatever it is, gives a 500 and nothing of the exception."""
 
@@ -187,6 +188,20 @@ async def test_keyboard_interrupt() -> None:
         await ASGITransport(app).send(Request("POST", "/", token=contract_token))
     shown = traceback.TracebackException(caught.type, caught.value, caught.tb, capture_locals=True)
     assert_no_secret("".join(shown.format()))
+
+
+async def test_keyboard_interrupt_while_cancelled() -> None:
+    """A KeyboardInterrupt of an app that is being cancelled is not lost."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        cancelling.cancel()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), anyio.CancelScope() as cancelling:
+        await ASGITransport(app).send(Request("POST", "/", token=contract_token))
 
 
 async def test_app_leaves_a_scope_open() -> None:
@@ -229,6 +244,48 @@ async def test_disconnect() -> None:
     assert (await ASGITransport(app).send(Request("POST", "/"))).status == 200
 
 
+async def test_disconnect_after_the_response() -> None:
+    """An app that asks once its response is complete hears that the client has left, as often as it asks."""
+    heard = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+        await answer(send)
+        heard.extend([(await receive())["type"], (await receive())["type"]])
+
+    await ASGITransport(app).send(Request("POST", "/"))
+    assert heard == ["http.disconnect"] * 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "http.response.body", "more_body": True},
+        {"type": "http.response.body", "body": b"x" * 65536, "more_body": True},
+        {"type": "http.response.start", "status": 200},
+        {},
+        None,
+    ],
+    ids=["nothing", "too much", "start", "malformed", "receive"],
+)
+async def test_an_app_in_a_loop(message: Message | None) -> None:
+    """An app that sends or receives for ever, whatever it is told, lets others run and can be cut."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+        if message is None:
+            await answer(send)
+        else:
+            await send({"type": "http.response.start", "status": 200})
+        while True:
+            with suppress(OSError, RuntimeError, KeyError):
+                await (receive() if message is None else send(message))
+
+    with anyio.move_on_after(0.05) as scope:
+        await ASGITransport(app).send(Request("POST", "/"))
+    assert scope.cancelled_caught
+
+
 async def test_endless_stream_of_starlette() -> None:
     """A streaming response without end is closed as by a client that goes away."""
 
@@ -262,6 +319,36 @@ async def test_cancellation_reaches_the_app() -> None:
     assert time.perf_counter() - begun < 0.5
 
 
+async def test_answer_after_the_cancellation() -> None:
+    """A response that an app has shielded from the caller's cancellation comes too late, on any event loop."""
+    ended: list[bool] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope(shield=True):
+            cancelling.cancel()
+            await anyio.lowlevel.checkpoint()
+            await answer(send)
+            ended.append(True)
+
+    with anyio.CancelScope() as cancelling:
+        await ASGITransport(app).send(Request("POST", "/"))
+    assert ended == [True]
+    assert cancelling.cancelled_caught
+
+
+async def test_scope_left_open_after_the_cancellation() -> None:
+    """An app that spoils its own task keeps the caller's cancellation from nobody, on any event loop."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        anyio.CancelScope().__enter__()
+        cancelling.cancel()
+        await anyio.sleep_forever()
+
+    with anyio.CancelScope() as cancelling:
+        await ASGITransport(app).send(Request("POST", "/", token=contract_token))
+    assert cancelling.cancelled_caught
+
+
 def test_native_cancellation() -> None:
     """A plain asyncio task can be cancelled inside send, and its exception shows nothing of the app's frames."""
 
@@ -279,4 +366,152 @@ def test_native_cancellation() -> None:
         assert_no_secret("".join(shown.format()))
 
     started = asyncio.Event()
+    asyncio.run(main(), debug=True)
+
+
+async def settle() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_native_cancellation_waits_for_what_is_shielded(times: int) -> None:
+    """However often a plain task is cancelled inside send, what the app has shielded goes on, and is waited for."""
+    ended: list[str] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+            ended.append("shielded")
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        task = asyncio.create_task(ASGITransport(app).send(Request("POST", "/")))
+        await settle()
+        for _ in range(times):
+            task.cancel()
+            await settle()
+        assert not task.done()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == ["shielded"]
+
+    release = asyncio.Event()
+    asyncio.run(main(), debug=True)
+
+
+def test_native_cancellation_after_that_of_a_scope() -> None:
+    """A plain cancellation that comes while a scope's is under way is what comes out, for a scope to let through."""
+    seen = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+
+    async def caller(scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                await ASGITransport(app).send(Request("POST", "/"))
+            except asyncio.CancelledError as error:
+                seen.append(error.args)
+                raise
+
+    async def main() -> None:
+        scope = anyio.CancelScope()
+        task = asyncio.create_task(caller(scope))
+        await settle()
+        scope.cancel()
+        await settle()
+        task.cancel("plain")
+        await settle()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert seen == [("plain",)]
+
+    release = asyncio.Event()
+    asyncio.run(main(), debug=True)
+
+
+def test_native_cancellation_before() -> None:
+    """A plain task that is cancelled before it sends does not call the app."""
+    called = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        called.append(True)
+
+    async def caller() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await ASGITransport(app).send(Request("POST", "/"))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(caller(), debug=True)
+    assert called == []
+
+
+def test_cancelled_with_a_scope_left_open() -> None:
+    """The caller's cancellation, and nothing else, comes out of send even where the app has spoilt its own task."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        anyio.CancelScope().__enter__()
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        task = asyncio.create_task(ASGITransport(app).send(Request("POST", "/")))
+        await settle()
+        (apart,) = asyncio.all_tasks() - {task, asyncio.current_task()}
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert "RuntimeError" in repr(apart)
+        apart.__del__()
+
+    told: list[dict[str, Any]] = []
+    asyncio.run(main(), debug=True)
+    assert told == []
+
+
+@pytest.mark.parametrize("steps", [0, 1], ids=["before its first step", "later"])
+def test_the_task_of_the_app_is_cancelled(steps: int) -> None:
+    """Where somebody cancels the app's task behind send's back, send ends with what there is."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await anyio.sleep_forever()
+
+    async def main() -> int | str:
+        task = asyncio.create_task(ASGITransport(app).send(Request("POST", "/")))
+        await asyncio.sleep(0)
+        (apart,) = asyncio.all_tasks() - {task, asyncio.current_task()}
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        apart.cancel()
+        try:
+            return (await task).status
+        except TransportError as error:
+            return error.code
+
+    assert asyncio.run(main()) == ["closed", 500][steps]
+
+
+def test_all_tasks_are_cancelled() -> None:
+    """Where all tasks are cancelled, as at the end of the event loop, before the app was called, send is too."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+    async def main() -> None:
+        task = asyncio.create_task(ASGITransport(app).send(Request("POST", "/")))
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(others) == 2
+        for other in others:
+            other.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
     asyncio.run(main(), debug=True)

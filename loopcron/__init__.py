@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         LedgerRecovered, LoopBlocked as LoopBlocked, More as More, ObserverFailed as ObserverFailed, RunAbandoned as
         RunAbandoned, RunStarted as RunStarted, RunStuck as RunStuck, RunUnstuck as RunUnstuck, ScheduleDiffers as
         ScheduleDiffers, SchedulerDisabled as SchedulerDisabled, SchedulerStarted as SchedulerStarted, SchedulerStopped
-        as SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled, Start as Start
+        as SchedulerStopped, SchedulerStopping as SchedulerStopping, Settled as Settled
     )
     from loopcron._every import At as At, Every as Every, at as at, every as every
     from loopcron._guard import SlotGuard as SlotGuard, SlotPass as SlotPass
@@ -86,7 +86,7 @@ else:
             "Abandon Action ActionAsked AttemptFailed Cancel ClockDiffers ClockStepped Event InternalFault JobEnded "
             "JobParked JobPaused JobResumed JobUnparked LedgerFailed LedgerNotShared LedgerRecovered LoopBlocked More "
             "ObserverFailed RunAbandoned RunStarted RunStuck RunUnstuck ScheduleDiffers SchedulerDisabled "
-            "SchedulerStarted SchedulerStopped SchedulerStopping Settled Start"
+            "SchedulerStarted SchedulerStopped SchedulerStopping Settled"
         ),
         "_every": "At Every at every",
         "_guard": "SlotGuard SlotPass",
@@ -126,7 +126,7 @@ __all__ = (
     "RunSnapshot", "RunStarted", "RunStuck", "RunUnstuck", "Schedule", "ScheduleDiffers", "ScheduleError", "Scheduler",
     "SchedulerClosedError", "SchedulerDisabled", "SchedulerStarted", "SchedulerState", "SchedulerStopped",
     "SchedulerStopping", "Service", "Settled", "SharedOutcome", "Skipped", "SlotGuard", "SlotPass", "SlotRefusedError",
-    "Snapshot", "SqliteLedger", "Start", "Succeeded", "SystemClock", "Taken", "TimedOut", "TooEarly", "Tracer",
+    "Snapshot", "SqliteLedger", "Succeeded", "SystemClock", "Taken", "TimedOut", "TooEarly", "Tracer",
     "Transport", "TransportError", "Trigger", "Unavailable", "UnknownJobError", "UpcomingSlot", "Won", "any_of", "at",
     "bearer", "cron", "env_token", "every",
 )

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, final
 
-from loopcron._events import CancelledBy, Start, record
+from loopcron._events import CancelledBy, RunStarted, record
 from loopcron._outcomes import Failed, Interrupted, LeaseLost, Outcome, Reason, Skipped, TimedOut
 from loopcron._policies import REFUSED_BACKOFF, RETRY_AFTER_LIMIT, Retry, doubled_ms, trusted_ms
 
@@ -95,16 +95,17 @@ class LiveRun:
     refused: int = 0
     obeyed: int = 0
 
-    def start(self) -> Start:
+    def start(self) -> RunStarted:
         """Return the action that starts the present attempt."""
-        fields = (self.job, self.slot, self.run_id, self.attempt, self.reason, self.fence, self.deadline, self.key)
-        return record(Start, fields)
+        fields = (self.job, self.slot, self.attempt, self.reason, self.key, self.run_id, self.fence, self.deadline)
+        return record(RunStarted, fields)
 
     def wakeup(self) -> int | None:
         """Return when this run needs a look; None if only its end matters."""
+        at = self.next_step()
         if self.lease is None:
-            return self.next_step()
-        at, wakeup = self.next_step(), self.lease.wakeup()
+            return at
+        wakeup = self.lease.wakeup()
         return wakeup if at is None else min(at, wakeup)
 
     def next_step(self) -> int | None:

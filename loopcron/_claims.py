@@ -83,7 +83,7 @@ class Claims:
             self.decide(job, run, run.undecided)  # its time is over, as after a suspend
             return None
         places = job.policy.places if job.policy.overlap is Overlap.ALLOW else 1
-        if len(job.runs or ()) >= places and not run.skips:
+        if len(job.runs) >= places and not run.skips:
             self.close(job, run)
             return Candidate(run.slot, run.reason, run.period, None, run.claim_id)
         self._ask(job, run)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import final
 
 
+class MsClock(ABC):
+    """
+    A clock of ours, which tells its wall hand without a datetime too.
+
+    A base class and no protocol: a clock that wraps another one and passes on what it does not know would be passed by.
+    """
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """Return the wall clock in whole ms from the epoch: what the loop reads at each end of a run."""
+
+    @abstractmethod
+    def monotonic(self) -> float:
+        """Return the monotonic clock, in seconds."""
+
+
 @final
-class SystemClock:
+class SystemClock(MsClock):
     """The wall clock and the monotonic clock of this machine; see `Clock` for the contract."""
 
     def now(self) -> datetime:
@@ -20,7 +37,7 @@ class SystemClock:
         return time.monotonic()
 
     def now_ms(self) -> int:
-        """Return the wall clock in whole ms from the epoch: what the loop reads at each end of a run."""
+        """Return the wall clock in whole ms from the epoch."""
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:

@@ -52,7 +52,8 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
     if policy.run_on_start and newest <= added:
         runs, reason = True, "start"
     else:
-        lateness = policy.lateness(now - due_at(schedule, policy, job, newest), period)
+        due = due_at(schedule, policy, job, newest) if policy.jitter else newest
+        lateness = policy.lateness(now - due, period)
         runs = CATCH_UP_TABLE[policy.catch_up, lateness] is Verdict.RUN
         reason = "schedule" if lateness is Lateness.IN_GRACE else "catch_up"
     last = before if runs else newest
@@ -63,7 +64,8 @@ def settle_due(schedule: MsSchedule, policy: Policy, job: str, slot: int, now: i
             newest, last, after, reason = oldest, over, schedule.next_ms(oldest), "catch_up"
             period = HOUR_MS if after is None else after - oldest
     missed = None if last is None else Missed(slot, last, schedule.count(slot, last))
-    return Due(runs, newest, reason, period, missed, after, due_at(schedule, policy, job, after))
+    following_due = due_at(schedule, policy, job, after) if policy.jitter else after or 0
+    return Due(runs, newest, reason, period, missed, after, following_due)
 
 
 def due_at(schedule: MsSchedule, policy: Policy, job: str, slot: int | None) -> int:

@@ -8,7 +8,7 @@ to the observers, so that it cannot be silent. Made on the event loop it lives o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import anyio
@@ -72,7 +72,8 @@ class Engine:
     Performs the timetable's actions.
 
     Args:
-        clock: Of the scheduler.
+        jobs: Of the scheduler, which adds and removes them before it tells of that.
+        clock: Likewise.
         ledger: Likewise.
         observers: Likewise.
         transport: Gives the transport when a run first sends.
@@ -90,6 +91,7 @@ class Engine:
     def __init__(
         self,
         *,
+        jobs: Mapping[str, Job],
         clock: Clock,
         ledger: Ledger,
         observers: Observers,
@@ -124,11 +126,11 @@ class Engine:
         )
         self.ledger: Final = ledger
         self.courier = Courier(ledger, self.tell, observers.notify, lambda: self._hands.monotonic)
-        self._jobs: dict[str, Job] = {}
+        self._jobs = jobs
         spawner = make_spawner()
         self.runs = Runs(
             self,
-            jobs=self._jobs,
+            jobs=jobs,
             spawner=spawner,
             clock=clock,
             transport=transport,
@@ -143,6 +145,7 @@ class Engine:
         self.done: list[e.Action] | None = None
         """Collects what is done while a `tick` is under way."""
         self._breathe = False
+        """Whether the last poll left more that is due, none of which is looked at before other tasks had their turn."""
         self._poked = False
         self._faults = 0
         self._nap: anyio.CancelScope | None = None
@@ -160,15 +163,15 @@ class Engine:
 
     # --- what the scheduler asks for
 
-    def add(self, job: Job, *, paused: bool | None) -> None:
-        """Put *job* into the timetable; *paused* is what somebody wants of it, None: nothing."""
-        self._jobs[job.name] = job
-        self.tell(e.Added(job.name, job.schedule, job.policy, paused))
+    def add(self, jobs: Mapping[str, Job], pauses: Mapping[str, bool]) -> None:
+        """Put *jobs* into the timetable, all in one turn; *pauses*: who is to be paused, or not to be."""
+        self.tell(
+            *[e.record(e.Added, (name, job.schedule, job.policy, pauses.get(name))) for name, job in jobs.items()]
+        )
 
     def remove(self, name: str) -> None:
         """Take the job out of the timetable; its live runs are cancelled."""
         self.tell(e.Removed(name))
-        del self._jobs[name]
 
     def trigger(self, name: str) -> Trigger:
         """Start a manual run of the job."""
@@ -189,21 +192,22 @@ class Engine:
 
     # --- the turn
 
-    def tell(self, fact: e.Fact) -> None:
-        """Tell the timetable *fact*, and do what follows from it at once."""
+    def tell(self, *facts: e.Fact) -> None:
+        """Tell the timetable *facts*, and do what follows from them at once."""
         now = self._read_clocks()
-        try:
-            self.timetable.handle(fact, now)
-        except Exception as error:  # noqa: BLE001 - by definition a bug of ours; a run's end must not raise into its task
-            self.fault(type(fact).__name__, error)
+        for fact in facts:
+            try:
+                self.timetable.handle(fact, now)
+            except Exception as error:  # noqa: BLE001 - by definition a bug of ours; a run's end must not raise into its task
+                self.fault(type(fact).__name__, error)
         self._turn()
 
     def turn(self) -> None:
         """
         Poll and perform until nothing more is asked for; never raises.
 
-        Synchronous, so that it can stand at the end of a run or of a ledger's answer without waking the loop. What
-        happens inside it that wants another turn, such as a job triggered by an observer, joins this one.
+        Synchronous, as `tell` is, which ends with one too: at the end of a run or with a ledger's answer nobody has to
+        wake the loop for it. What wants another turn inside it, such as a job triggered by an observer, joins this one.
         """
         self._read_clocks()
         self._turn()
@@ -218,21 +222,20 @@ class Engine:
                 due = self._next_turn()
                 if due is not None and due <= self._hands.wall:
                     self._look_for_drain()
-            performers = self._PERFORMERS
+            performers, report = self._PERFORMERS, Engine._report
             self._has_news = True
             while self._has_news:
                 self._has_news = False  # and so it stays, unless what is performed here tells of something
-                actions = self.timetable.poll(self._hands.wall)
+                actions = self.timetable.poll(self._hands.wall, facts_only=self._breathe)
                 if self.done is not None:
                     self.done += actions
                 for action in actions:
                     try:
-                        performers.get(type(action), Engine._report)(self, action)
+                        performers.get(type(action), report)(self, action)
                     except Exception as error:  # noqa: BLE001 - one that fails must not take the others along
                         self.fault(type(action).__name__, error)
                 if actions and isinstance(actions[-1], e.More):
-                    self._breathe = True
-                    break
+                    self._breathe = True  # but what an observer asked for meanwhile is done before its run begins
         except BaseException as error:  # noqa: BLE001 - the outermost fence: by definition a bug of ours
             self.fault("turn", error)
         finally:
@@ -246,7 +249,8 @@ class Engine:
             self.courier.begin()
             self._errand.set()
 
-    def _start(self, action: e.Start) -> None:
+    def _start(self, action: e.RunStarted) -> None:
+        self._observers.notify(action)
         self.runs.start(action)
 
     def _cancel(self, action: e.Cancel) -> None:
@@ -256,17 +260,22 @@ class Engine:
         self.runs.abandon(action)
 
     def _more(self, action: e.More) -> None:
-        """Nothing: the turn itself sees it, and ends."""
+        """Nothing: the turn itself sees it, and looks at nothing more that is due."""
 
     def _report(self, event: e.Event) -> None:
-        try:
-            if isinstance(event, e.Settled):
-                self._keep(event)
-            elif type(event) in MARKS:
+        if type(event) in MARKS:
+            try:
                 self._mark(event)
+            except Exception as error:  # noqa: BLE001 - likewise
+                self.fault("history", error)
+        self._observers.notify(event)
+
+    def _settled(self, settled: e.Settled) -> None:
+        try:
+            self._keep(settled)
         except Exception as error:  # noqa: BLE001 - such as an outcome that cannot be compared; it is told all the same
             self.fault("history", error)
-        self._observers.notify(event)
+        self._observers.notify(settled)
 
     def _mark(self, event: Any) -> None:
         if event.job in self._jobs and not self.stopped.is_set():  # a stuck run may end in a later life
@@ -328,11 +337,15 @@ class Engine:
 
     # --- what the runs tell
 
+    def about_to_act(self, run_id: int) -> None:
+        """See `Host.about_to_act`."""
+        self.tell(e.LeaseAsked(run_id))
+
     def attempt_ended(self, run_id: int, outcome: Outcome | None, exception: BaseException | None) -> None:
         """See `Host.attempt_ended`."""
         if isinstance(outcome, Failed) and outcome.blame in ("endpoint", "transport"):
             self._look_for_drain()
-        self.tell(e.AttemptEnded(run_id, outcome, exception))
+        self.tell(e.record(e.AttemptEnded, (run_id, outcome, exception)))
 
     def fault(self, where: str, error: BaseException) -> None:
         """See `Host.fault`."""
@@ -385,6 +398,7 @@ class Engine:
         done: list[e.Action] = []
         self.done = done
         try:
+            self._breathe = False
             self.turn()
             while self._breathe or (self.courier.waiting and not self.has_loop):
                 self._breathe = False
@@ -400,7 +414,7 @@ class Engine:
     async def _loop(self, _handle: Handle) -> None:
         """Turn whenever something is due, until stopped."""
         while True:
-            self._poked = False
+            self._poked = self._breathe = False
             self.turn()
             self.courier.look(self.pulse.ticked)
             self.pulse.ticked = self._hands.monotonic
@@ -441,7 +455,6 @@ class Engine:
         target = self._next_turn()
         seconds = self._slice if target is None else min(self._slice, (target - now) / 1000)
         if self._breathe or self._poked or seconds <= 0:
-            self._breathe = False
             await anyio.lowlevel.checkpoint()
             return
         wake_at = self._hands.monotonic + seconds
@@ -486,8 +499,11 @@ class Engine:
         """Cut the nap if something became due earlier than it was taken for."""
         if self._nap is None:
             return  # the loop is awake and looks for itself before it sleeps
-        target = self._next_turn()
-        earlier = target is not None and (self._nap_until is None or target < self._nap_until)
+        until = self._nap_until
+        earlier = until is None or bool(self._stop_conditions) or self.timetable.may_wake_before(until)
+        if earlier:
+            target = self._next_turn()
+            earlier = target is not None and (until is None or target < until)
         if earlier or self._breathe or self.interrupt is not None or (self.stopping and self.timetable.is_over):
             self._poke()
 
@@ -578,7 +594,8 @@ class Engine:
             self._quiet = None
 
     _PERFORMERS: ClassVar[dict[type, Callable[[Engine, Any], None]]] = {
-        e.Start: _start,
+        e.RunStarted: _start,
+        e.Settled: _settled,
         Claim: _ask,
         Register: _ask,
         Renew: _ask,

@@ -142,8 +142,8 @@ class Entry:
     """Whether passed slots are caught up one after the other: then slots wait while a run of the job is alive."""
     is_limited: bool = False
     """Whether its slot was due, found no place below the limit of all jobs, and was not judged since."""
-    runs: dict[int, LiveRun] | None = None
-    """Made on the first run: an idle job carries no dict."""
+    runs: tuple[LiveRun, ...] = ()
+    """Those that are alive; a tuple, because it is one run or none nearly always, and other threads look."""
     pause_asked: bool | None = None
     """What somebody wants of the pause, until the job is registered and the ledger can be told."""
     abandoned: int | None = None
@@ -169,7 +169,7 @@ class Entry:
         is_claiming = self.claiming is not None and not (self.claiming.failures and self.claiming.ask_at is not None)
         if not self.runs and not is_claiming:
             return Occupancy.FREE
-        alive = len(self.runs or ()) + is_claiming
+        alive = len(self.runs) + is_claiming
         full = self.policy.overlap is Overlap.ALLOW and alive >= self.policy.places
         return Occupancy.FULL if full else Occupancy.BUSY
 
@@ -185,7 +185,7 @@ class Entry:
 
     def facts(self, release: int) -> JobFacts:
         """Return what is known of the job at this moment; before *release* nothing of it runs."""
-        runs = tuple(self.runs.values()) if self.runs else ()
+        runs = self.runs  # at once, because another thread may ask
         oldest = self._oldest()
         period, claim = self.period(oldest), self.claiming
         has_more = self.slot is not None or self.claiming is not None or self.waiting is not None
@@ -213,8 +213,7 @@ class Entry:
         )
 
     def _oldest(self) -> int | None:
-        alive = tuple((self.runs or {}).values())  # at once, because another thread may ask
-        slots = [run for run in alive if run.key is None]
+        slots = [run for run in self.runs if run.key is None]
         owed = [run.started if run.reason == "catch_up" else run.slot for run in slots]
         run = self.claiming
         if run is not None and not (run.is_early or run.reason == "catch_up" or run.probes is not None):

@@ -99,6 +99,12 @@ class Renewed(NamedTuple):
     answers: Sequence[bool] | None
 
 
+class LeaseAsked(NamedTuple):
+    """An attempt is about to act, which it may not where its lease is no longer relied on."""
+
+    run_id: int
+
+
 class AttemptEnded(NamedTuple):
     """An attempt is over."""
 
@@ -130,6 +136,7 @@ Fact = (
     | Registered
     | Answered
     | Renewed
+    | LeaseAsked
     | AttemptEnded
     | Stepped
     | Stopping
@@ -137,20 +144,6 @@ Fact = (
 
 
 # --- actions: what the timetable asks for, besides what the ledger is asked
-
-
-class Start(NamedTuple):
-    """Action: start an attempt."""
-
-    job: str
-    slot: int
-    run_id: int
-    attempt: int
-    reason: Reason
-    fence: int
-    deadline: int | None
-    key: str | None
-    """Of a manual run; None: it follows from job and slot."""
 
 
 CancelledBy = Literal["timeout", "shutdown", "replace", "remove", "lease"]
@@ -232,7 +225,7 @@ class Settled(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """An attempt begins."""
+    """Action and event: an attempt begins. Observers hear of it just before its task is made."""
 
     job: str
     slot: int
@@ -240,6 +233,12 @@ class RunStarted(NamedTuple):
     reason: Reason
     key: str | None = None
     """Of a manual run; None: it follows from job and slot."""
+    run_id: int = 0
+    """The same for all attempts of a run, within one life of a scheduler."""
+    fence: int = 0
+    """That of the claim, 0 where there is none."""
+    deadline: int | None = None
+    """When the run is cut; None: never."""
 
     @property
     def run_key(self) -> str:
@@ -489,5 +488,5 @@ Event = (
 )
 """All that an observer is told."""
 
-Action = Register | Claim | Renew | Finish | Pause | Start | Cancel | Abandon | More | Report
+Action = Register | Claim | Renew | Finish | Pause | Cancel | Abandon | More | Report
 """What the timetable asks for, and what `Scheduler.tick` returns."""

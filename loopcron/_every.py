@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NoReturn, final
 
 from loopcron._errors import ScheduleError
-from loopcron._instants import EPOCH, MILLISECOND, ZERO, from_ms, iso, span_ms, spread_ms, to_ms, up_to_ms
+from loopcron._instants import EPOCH, HOUR_MS, LONGEST_MS, MILLISECOND, ZERO, from_ms, iso, span_ms, spread_ms, up_to_ms
 from loopcron._schedules import MsSchedule
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True, repr=False)  # frozen it takes twice the time to make
 class Every(MsSchedule):
     """A slot each interval, at ``anchor + phase + n * interval``; made by `every`."""
 
-    interval: timedelta
-    phase: timedelta | Literal["spread"]
-    """``spread``: a hash of the job's name, put in when the job is added."""
-    anchor: datetime | None
-    """None: the start of the scheduler, put in when the job is added; from then on no slot lies before the first."""
     _interval_ms: int
+    _phase_ms: int | None
+    """None: spread."""
     _first_ms: int | None
-    """None: not known before a job is added with this rule."""
+    """The slot with n = 0; None: not known before a job is added with this rule."""
     _from_start: bool
+
+    @property
+    def interval(self) -> timedelta:
+        """The gap between two slots."""
+        return self._interval_ms * MILLISECOND
+
+    @property
+    def phase(self) -> timedelta | Literal["spread"]:
+        """How far all slots are moved; ``spread``: by a hash of the job's name, put in when the job is added."""
+        return "spread" if self._phase_ms is None else self._phase_ms * MILLISECOND
+
+    @property
+    def anchor(self) -> datetime | None:
+        """
+        What n counts from.
+
+        None: the start of the scheduler, put in when the job is added; from then on no slot lies before the first.
+        """
+        if not self._from_start:
+            return EPOCH
+        if self._first_ms is None or self._phase_ms is None:
+            return None
+        return from_ms(self._first_ms - self._phase_ms)
 
     def bound(self, job: str, start: int) -> Every:
         """Return this rule with an open anchor bound to *start*, and an open phase to a hash of *job*."""
         if self._first_ms is not None:
             return self
-        phase = self.phase
-        if phase == "spread":
-            phase = spread_ms(job, self._interval_ms) * MILLISECOND
-        anchor = from_ms(start) if self.anchor is None else self.anchor
-        first = to_ms(anchor + phase)
-        return Every(self.interval, phase, anchor, self._interval_ms, first, self._from_start)
+        phase = spread_ms(job, self._interval_ms) if self._phase_ms is None else self._phase_ms
+        return Every(self._interval_ms, phase, start + phase if self._from_start else phase, self._from_start)
 
     def next_ms(self, instant: int) -> int | None:
         """Return the first slot strictly after *instant*, both in milliseconds."""
@@ -68,7 +85,7 @@ class Every(MsSchedule):
         return self._from_start
 
     def _refuse_open(self) -> NoReturn:
-        if self.anchor is None:
+        if self._from_start:
             raise ScheduleError("anchor", "start", "has no slots before a scheduler has started with it")
         raise ScheduleError("phase", "spread", "has no slots before a job was added with it")
 
@@ -76,9 +93,9 @@ class Every(MsSchedule):
         """Return the rule in plain English: ``every 15 minutes, 7 seconds later``."""
         from loopcron._describe import span_text
 
-        phase = ", spread by the job's name" if self.phase == "spread" else ""
-        if isinstance(self.phase, timedelta) and self.phase:
-            phase = f", {span_text(self.phase)} later"
+        phase = ", spread by the job's name" if self._phase_ms is None else ""
+        if self._phase_ms:
+            phase = f", {span_text(self._phase_ms * MILLISECOND)} later"
         origin = ", from the start" if self._from_start else ""
         return f"every {span_text(self.interval, one='')}{phase}{origin}"
 
@@ -87,6 +104,10 @@ class Every(MsSchedule):
         origin = ", from the start" if self._from_start else ""
         phase = f" + {self.phase}" if self.phase else ""
         return f"every {self.interval}{phase}{origin}"
+
+    def __repr__(self) -> str:
+        """Return the rule in full."""
+        return f"Every(interval={self.interval!r}, phase={self.phase!r}, anchor={self.anchor!r})"
 
 
 def every(
@@ -125,37 +146,64 @@ def every(
     Raises:
         ScheduleError: An argument is none of these.
     """
-    parts = {
-        "weeks": weeks,
-        "days": days,
-        "hours": hours,
-        "minutes": minutes,
-        "seconds": seconds,
-        "milliseconds": milliseconds,
-    }
+    interval_ms: int | None = None
+    if interval is None:
+        interval_ms = _whole_ms(weeks, days, hours, minutes, seconds, milliseconds)
+    if interval_ms is None:
+        parts = {
+            "weeks": weeks,
+            "days": days,
+            "hours": hours,
+            "minutes": minutes,
+            "seconds": seconds,
+            "milliseconds": milliseconds,
+        }
+        interval_ms = span_ms("interval", _summed(interval, parts), error=ScheduleError)
+    phase_ms: int | None = None
+    if not isinstance(phase, str):
+        phase_ms = span_ms("phase", phase, least=ZERO, error=ScheduleError)
+    elif phase != "spread":
+        raise ScheduleError("phase", phase, "must be a timedelta or 'spread'")
+    if anchor == "start":
+        return Every(interval_ms, phase_ms, None, True)
+    if anchor != "epoch":
+        raise ScheduleError("anchor", anchor, "must be 'epoch' or 'start'")
+    if phase_ms is not None and phase_ms >= interval_ms:
+        raise ScheduleError("phase", phase, f"must be below the interval, {interval_ms * MILLISECOND}")
+    return Every(interval_ms, phase_ms, phase_ms, False)
+
+
+def _whole_ms(
+    weeks: float, days: float, hours: float, minutes: float, seconds: float, milliseconds: float
+) -> int | None:
+    """
+    Return the interval in ms where all keywords are ints; None where `_summed` has to look, and to refuse.
+
+    As a timedelta would be the sum, in a quarter of the time; pinned by ``test_whole_numbers_add_up_as_a_timedelta``.
+    """
+    # By type and not isinstance, which would let a bool pass.
+    if not (type(weeks) is type(days) is type(hours) is type(minutes) is type(seconds) is type(milliseconds) is int):
+        return None
+    total = weeks * 604_800_000 + days * 86_400_000 + hours * HOUR_MS + minutes * 60_000 + seconds * 1_000
+    total += milliseconds
+    return total if 1 <= total <= LONGEST_MS else None
+
+
+def _summed(interval: timedelta | None, parts: Mapping[str, float]) -> timedelta:
+    """Return what *interval* or else the keywords say, unless they say nothing that an interval could be."""
     for field, value in parts.items():
         # Compared, because math.isfinite raises for an int beyond the floats; NaN fails any comparison.
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
             raise ScheduleError(field, value, "must be a finite number")
     given = {field: value for field, value in parts.items() if value}
-    if interval is not None and given:
-        raise ScheduleError("interval", interval, f"is given twice; leave out {', '.join(given)}")
     if interval is None:
         try:
-            interval = timedelta(**given)
+            return timedelta(**given)
         except OverflowError:
             raise ScheduleError("interval", given, "must be between 1 ms and ten years") from None
-    interval_ms = span_ms("interval", interval, error=ScheduleError)
-    if isinstance(phase, str) and phase != "spread":
-        raise ScheduleError("phase", phase, "must be a timedelta or 'spread'")
-    phase_ms = None if phase == "spread" else span_ms("phase", phase, least=ZERO, error=ScheduleError)
-    if anchor == "start":
-        return Every(interval, phase, None, interval_ms, None, _from_start=True)
-    if anchor != "epoch":
-        raise ScheduleError("anchor", anchor, "must be 'epoch' or 'start'")
-    if phase_ms is not None and phase_ms >= interval_ms:
-        raise ScheduleError("phase", phase, f"must be below the interval, {interval}")
-    return Every(interval, phase, EPOCH, interval_ms, phase_ms, _from_start=False)
+    if given:
+        raise ScheduleError("interval", interval, f"is given twice; leave out {', '.join(given)}")
+    return interval
 
 
 @final

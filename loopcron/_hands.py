@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final, Protocol, final
 
-from loopcron._clock import SystemClock
+from loopcron._clock import MsClock
 from loopcron._instants import to_ms
 
 STEP_SECONDS: Final = 1.0
@@ -34,33 +35,41 @@ class Hands:
         Exception: Whatever a user's clock raises, here and in `read`.
     """
 
-    def __init__(self, clock: Face) -> None:
+    def __init__(self, clock: Face | MsClock) -> None:
         self._clock = clock
-        # Without a datetime where that can be: it is a twentieth of a fire. Not for whatever has that method: a clock
-        # that wraps another one and passes on what it does not know would be passed by.
-        self._now_ms: Callable[[], int] = clock.now_ms if isinstance(clock, SystemClock) else self._ms
+        # Without a datetime where that can be: it is a twentieth of a fire.
+        self._now_ms: Callable[[], int] = clock.now_ms if isinstance(clock, MsClock) else partial(_ms, clock)
         self.wall = self._now_ms()
         """In ms from the epoch."""
-        self.monotonic = clock.monotonic()
+        self.monotonic = self._clock.monotonic()
         """In seconds."""
         self._offset = self.wall / 1000 - self.monotonic
 
     def read(self) -> int:
         """Read both, and return by how many ms the wall clock was set since; 0 if it was not."""
         wall = self._now_ms()
-        self.monotonic = self._clock.monotonic()
-        by = wall / 1000 - self.monotonic - self._offset
-        stepped = abs(by) > STEP_SECONDS
-        if stepped:  # again: a process that is stopped between the two hands sees a step in this
-            wall = self._now_ms()
-            self.monotonic = self._clock.monotonic()
-            by = wall / 1000 - self.monotonic - self._offset
-            stepped = abs(by) > STEP_SECONDS
-        if stepped or wall >= self.wall:
+        self.monotonic = monotonic = self._clock.monotonic()
+        offset = wall / 1000 - monotonic
+        if not -STEP_SECONDS <= offset - self._offset <= STEP_SECONDS:
+            return self._read_again()
+        if wall >= self.wall:
             # The offset is followed from reading to reading, so that a slow drift never adds up to a step.
             self.wall = wall
-            self._offset += by
+            self._offset = offset
+        return 0
+
+    def _read_again(self) -> int:
+        """Return the step that was seen, if it is there still: a process stopped between the two hands sees one too."""
+        wall = self._now_ms()
+        self.monotonic = self._clock.monotonic()
+        offset = wall / 1000 - self.monotonic
+        by = offset - self._offset
+        stepped = abs(by) > STEP_SECONDS
+        if stepped or wall >= self.wall:
+            self.wall = wall
+            self._offset = offset
         return round(by * 1000) if stepped else 0
 
-    def _ms(self) -> int:
-        return to_ms(self._clock.now())
+
+def _ms(clock: Face) -> int:
+    return to_ms(clock.now())

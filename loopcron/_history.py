@@ -33,6 +33,7 @@ _PLACES: Final = HISTORY + 1
 """One more than is shown, so that who reads on another thread meets no outcome that is half written."""
 _NUMBERS: Final = Struct("<6q")
 """Slot, start, end, fence, attempts, failures."""
+_SIZE: Final = _NUMBERS.size
 _NEVER: Final = -(1 << 63)
 
 
@@ -43,6 +44,10 @@ class _Rest(NamedTuple):
     reason: Reason
     key: str | None
     worker: str
+
+
+_PLAIN: Final = _Rest(Succeeded(), "schedule", None, "")
+"""What most rings begin with, and so need not make."""
 
 
 @final
@@ -59,23 +64,23 @@ class Ring:
     def __init__(self, job: str) -> None:
         self._job = job
         self._count = 0
-        self._numbers = bytearray(_PLACES * _NUMBERS.size)
+        self._numbers = bytearray()
         self._rests: list[_Rest] = []
 
     def append(self, settled: Settled) -> None:
         """Keep *settled*, without the exception: its frames would keep half the application alive."""
         _, slot, outcome, reason, attempt, started, ended, failures, fence, key, _, worker = settled
-        place = self._count % _PLACES
+        place, rests = self._count % _PLACES, self._rests
         begun = _NEVER if started is None else started
-        _NUMBERS.pack_into(self._numbers, place * _NUMBERS.size, slot, begun, ended, fence, attempt, failures)
-        rests = self._rests
-        last = rests[place - 1] if rests else None
+        last = rests[place - 1] if rests else _PLAIN
         rest = (outcome, reason, key, worker)
-        if last is None or last != rest:
+        if last != rest:
             last = _Rest(*rest)
         if place < len(rests):
+            _NUMBERS.pack_into(self._numbers, place * _SIZE, slot, begun, ended, fence, attempt, failures)
             rests[place] = last
         else:
+            self._numbers += _NUMBERS.pack(slot, begun, ended, fence, attempt, failures)
             rests.append(last)
         self._count += 1  # last, for it shows the new one
 
@@ -103,7 +108,7 @@ class Ring:
             yield self._at(number % _PLACES)
 
     def _at(self, place: int) -> Settled:
-        slot, begun, ended, fence, attempt, failures = _NUMBERS.unpack_from(self._numbers, place * _NUMBERS.size)
+        slot, begun, ended, fence, attempt, failures = _NUMBERS.unpack_from(self._numbers, place * _SIZE)
         outcome, reason, key, worker = self._rests[place]
         started = None if begun == _NEVER else begun
         return Settled(self._job, slot, outcome, reason, attempt, started, ended, failures, fence, key, None, worker)
@@ -149,24 +154,24 @@ class JobRecord:
     def note(self, settled: Settled) -> None:
         """Keep *settled*."""
         self.ring.append(settled)
-        if settled.started is not None:
-            self.last_started = settled.started
-        outcome = settled.outcome
+        outcome, started, ended = settled.outcome, settled.started, settled.ended
+        if started is not None:
+            self.last_started = started
         if isinstance(outcome, Skipped) and outcome.reason in UNSERVED:
             self.unserved_for = outcome.reason
             self.unserved += 1
-            self.unserved_since = settled.ended if self.unserved_since is None else self.unserved_since
-        elif settled.started is not None or isinstance(outcome, Taken):
+            self.unserved_since = ended if self.unserved_since is None else self.unserved_since
+        elif started is not None or isinstance(outcome, Taken):
             self.unserved, self.unserved_since = 0, None
-        if isinstance(outcome, Busy):
-            self.busy += 1
-            self.busy_since = settled.ended if self.busy_since is None else self.busy_since
-        elif isinstance(outcome, Succeeded):
-            self.last_ended = self.last_succeeded = settled.ended
+        if isinstance(outcome, Succeeded):
+            self.last_ended = self.last_succeeded = ended
             self.busy, self.busy_since, self.failing_since = 0, None, None
+        elif isinstance(outcome, Busy):
+            self.busy += 1
+            self.busy_since = ended if self.busy_since is None else self.busy_since
         elif isinstance(outcome, (Failed, TimedOut, LeaseLost)):
-            self.last_ended = settled.ended
-            self.failing_since = settled.ended if self.failing_since is None else self.failing_since
+            self.last_ended = ended
+            self.failing_since = ended if self.failing_since is None else self.failing_since
             self.busy, self.busy_since = 0, None
 
     def mark(self, event: Event, now: int) -> None:

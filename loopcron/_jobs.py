@@ -6,6 +6,8 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
+from inspect import CO_COROUTINE, CO_VARARGS
+from types import FunctionType
 from typing import Any, Final, TypedDict, Unpack, final
 
 from loopcron._errors import ConfigError, TransportError, text_of
@@ -52,11 +54,13 @@ def checked_name(name: object) -> str:
 
 def make_policy(fields: PolicyFields) -> Policy:
     """Return the policy of these keywords; an unknown one raises ``ConfigError`` with the known ones."""
+    if not fields:
+        return DEFAULT
     unknown = sorted(set(fields) - set(PolicyFields.__annotations__))
     if unknown:
         known = ", ".join(sorted(PolicyFields.__annotations__))
         raise ConfigError(unknown[0], fields[unknown[0]], f"is no field of a job's policy; there are {known}")  # type: ignore[literal-required]
-    return Policy(**fields) if fields else DEFAULT  # type: ignore[arg-type]
+    return Policy(**fields)  # type: ignore[arg-type]
 
 
 @final
@@ -80,7 +84,7 @@ class FunctionJob:
         self.name: Final = checked_name(name)
         self.schedule: Final = checked_schedule(schedule)
         self.policy: Final = make_policy(policy)
-        self.function: Final = _checked_function(function)
+        self.function: Final = function if _takes_one(function) else _checked_function(function)
         self.is_async: Final = _is_async(function)
 
     async def run(self, run: Run) -> Outcome | None:
@@ -153,6 +157,10 @@ class HttpJob:
         return f"<HttpJob {self.name}, {text_of(self.schedule)}, {self._request.method} {self._request.path}>"
 
 
+OWN_JOBS: Final = frozenset({FunctionJob, HttpJob})
+"""The jobs that have checked what they were made of."""
+
+
 def outcome_of(response: Response, expected: frozenset[int]) -> Outcome:
     """Return what a response means; nothing of it but the status is told on, because it may echo secrets."""
     status = response.status
@@ -208,9 +216,25 @@ def _checked_statuses(expected: Iterable[int]) -> frozenset[int]:
 
 
 def _is_async(function: object) -> bool:
+    if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
+        return True  # as nearly all are; what is marked as one in another way says so to inspect
     # An object with an async __call__ is no coroutine function itself.
     call = getattr(type(function), "__call__", None)  # noqa: B004 - callable() does not tell which kind
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _takes_one(function: object) -> bool:
+    """
+    Return whether *function* is one that takes the run, as can be seen without a signature of it.
+
+    Nearly all are, and making a signature takes five times as long as all else that is done for a job. False says
+    nothing, so that one place refuses; pinned by ``test_functions_are_seen_as_inspect_sees_them``.
+    """
+    if type(function) is not FunctionType or hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
+        return False  # with one of these it is its own business what it takes
+    code = function.__code__
+    takes, needs = code.co_argcount, code.co_argcount - len(function.__defaults__ or ())
+    return (takes > 0 or code.co_flags & CO_VARARGS > 0) and needs <= 1 and not code.co_kwonlyargcount
 
 
 def _checked_function(function: object) -> Function:

@@ -14,6 +14,22 @@ from loopcron._outcomes import Failed, Interrupted, Outcome, Skipped, Succeeded,
 EARLY_MS: Final = 50
 """How far ahead of the store's now a slot may be claimed: clocks differ by that much even where they are kept."""
 
+BATCH: Final = 500
+"""How many jobs one call takes; PostgreSQL plans a longer statement badly, and Redis answers nobody else meanwhile."""
+LOCAL_BATCH: Final = 25
+"""
+The same where the ledger is this process's own, so that calls cost nothing.
+
+What so few runs need is mostly let go of before the garbage collector looks, which it does with every 700 new objects,
+and never grows old with it: of 10,000 runs at one instant each takes 23 µs instead of 29 with batches of 500. And the
+event loop is held up less.
+"""
+
+
+def batch_size(*, shared: bool) -> int:
+    """Return how many jobs one call takes."""
+    return BATCH if shared else LOCAL_BATCH
+
 
 class Register(NamedTuple):
     """Action: make the job's row if there is none; after a correction of the clock, lower it."""

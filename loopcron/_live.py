@@ -6,7 +6,8 @@ Asks no schedule but for a period, and knows neither claims nor who waits.
 
 from __future__ import annotations
 
-from typing import final
+from itertools import count
+from typing import Final, final
 
 from loopcron import _events as e
 from loopcron._attempts import Lease, LiveRun
@@ -32,24 +33,20 @@ class LiveRuns:
         self.out: list[e.Action] = []
         """What the next poll hands out."""
         self.stopping = False
-        self._running: dict[int, Entry] = {}
+        self._running: dict[int, tuple[Entry, LiveRun]] = {}
         self._stuck: dict[int, Entry] = {}
         self._renewing: dict[Renew, tuple[Entry, LiveRun]] = {}
-        self._serial = 0
+        self.serial: Final = count(1).__next__
+        """Returns a number that was not given out before."""
 
     def __len__(self) -> int:
         """Return how many runs are alive; those given up as stuck do not count."""
         return len(self._running)
 
-    def serial(self) -> int:
-        """Return a number that was not given out before."""
-        self._serial += 1
-        return self._serial
-
     @property
     def jobs(self) -> tuple[Entry, ...]:
         """The jobs of all live runs; one with several runs comes several times."""
-        return tuple(self._running.values())
+        return tuple(job for job, _ in self._running.values())
 
     def begin(
         self,
@@ -71,52 +68,56 @@ class LiveRuns:
             following = job.due if job.due > now else now + job.period(now)
             deadline = following if deadline is None else min(deadline, following)
         until = now + period if deadline is None else deadline
-        self._serial += 1
-        run = LiveRun(job.name, slot, self._serial, reason, fence, key, now, deadline, until, lease)
-        if job.runs is None:
-            job.runs = {}
-        job.runs[run.run_id] = run
-        self._running[run.run_id] = job
-        self._start(run)
+        run_id = self.serial()
+        run = LiveRun(job.name, slot, run_id, reason, fence, key, now, deadline, until, lease)
+        job.runs += (run,)
+        self._running[run_id] = job, run
+        self.out.append(run.start())
 
     def look(self, job: Entry) -> None:
         """Do what is due for the runs of *job*."""
-        for run in list((job.runs or {}).values()):
-            at = run.wakeup()
-            if at is not None and at <= self.now:
-                self._look(job, run)
+        for run in job.runs:
+            self._look(job, run)
+
+    def look_at(self, run_id: int) -> Entry | None:
+        """Do what is due for this run, and return its job; None: it is over."""
+        if run_id not in self._running:
+            return None
+        job, run = self._running[run_id]
+        self._look(job, run)
+        return job
 
     def attempt_ended(self, fact: e.AttemptEnded) -> Entry:
         """Repeat the attempt or end its run, and return the job."""
-        job = self._running.get(fact.run_id)
-        if job is None:
-            job = self._stuck.pop(fact.run_id)
+        run_id, outcome, exception = fact
+        if run_id in self._stuck:
+            job = self._stuck.pop(run_id)
             job.stuck -= 1
-            self.out.append(e.RunUnstuck(job.name, self.now, fact.run_id))
+            self.out.append(e.RunUnstuck(job.name, self.now, run_id))
             return job
-        assert job.runs is not None  # a running job has runs
-        run = job.runs[fact.run_id]
-        outcome = run.verdict(fact.outcome, self.now, stopping=self.stopping)
-        if run.cancelled_by is None and not (self.stopping or isinstance(outcome, Succeeded)):
+        job, run = self._running[run_id]
+        if isinstance(outcome, Succeeded):  # which stands, whatever we asked for
+            self._end(job, run, outcome)
+            return job
+        outcome = run.verdict(outcome, self.now, stopping=self.stopping)
+        if run.cancelled_by is None and not self.stopping:
             early = self.now < self.release + EARLY_MS
             delay = run.retry_delay(outcome, job.policy.retry, self.now, early=early)
             if delay is not None:
                 run.retry_at, run.failure = self.now + delay, outcome
                 self.out.append(e.AttemptFailed(job.name, run.slot, run.attempt, outcome, delay, run.key))
                 return job
-        self._end(job, run, outcome, fact.exception)
+        self._end(job, run, outcome, exception)
         return job
 
     def cancel(self, job: Entry, by: e.CancelledBy) -> None:
         """Cut all runs of *job*."""
-        for run in list((job.runs or {}).values()):
+        for run in job.runs:
             self._cancel(job, run, by)
 
     def end_waiting(self) -> None:
         """End all runs that are between two attempts: there will be no other one."""
-        for run_id, job in list(self._running.items()):
-            assert job.runs is not None
-            run = job.runs[run_id]
+        for job, run in tuple(self._running.values()):
             if run.retry_at is not None:
                 self._cancel(job, run, "shutdown")
 
@@ -139,8 +140,9 @@ class LiveRuns:
         elif isinstance(outcome, (Failed, TimedOut, LeaseLost)):
             job.failures += 1
         attempt, started = (0, None) if run is None else (run.attempt, run.started)
-        fields = (job.name, slot, outcome, reason, attempt, started, self.now, job.failures, fence, key, exception)
-        self.out.append(e.record(e.Settled, (*fields, worker)))
+        now, failures = self.now, job.failures
+        fields = (job.name, slot, outcome, reason, attempt, started, now, failures, fence, key, exception, worker)
+        self.out.append(e.record(e.Settled, fields))
 
     def renewed(self, renewal: Renew, answer: bool | None) -> Entry:
         """Take note of what the ledger said to a renewal, None: it could not be asked; and return the job."""
@@ -170,6 +172,9 @@ class LiveRuns:
         self._cancel(job, run, "lease")
 
     def _look(self, job: Entry, run: LiveRun) -> None:
+        at = run.wakeup()
+        if at is None or at > self.now:
+            return
         if run.lease is not None:
             self._keep_lease(job, run, run.lease)
             step = run.next_step()
@@ -183,13 +188,9 @@ class LiveRuns:
             else:
                 run.retry_at = run.failure = None
                 run.attempt += 1
-                self._start(run)
+                self.out.append(run.start())
         else:
             self._cancel(job, run, "timeout")
-
-    def _start(self, run: LiveRun) -> None:
-        self.out.append(e.record(e.RunStarted, (run.job, run.slot, run.attempt, run.reason, run.key)))
-        self.out.append(run.start())
 
     def _cancel(self, job: Entry, run: LiveRun, by: e.CancelledBy) -> None:
         if run.retry_at is not None and by != "timeout":  # between two attempts there is nothing to cut
@@ -207,10 +208,11 @@ class LiveRuns:
         self.out.append(e.Abandon(job.name, run.slot, run.run_id))
 
     def _end(self, job: Entry, run: LiveRun, outcome: Outcome, exception: BaseException | None = None) -> None:
-        assert job.runs is not None
-        del job.runs[run.run_id]
-        if not job.runs:
+        if len(job.runs) == 1:
+            job.runs = ()
             job.is_catching_up = False  # until its slots are judged anew
+        else:
+            job.runs = tuple(other for other in job.runs if other is not run)
         del self._running[run.run_id]
         self.settle(job, run.slot, outcome, run.reason, run=run, exception=exception, fence=run.fence, key=run.key)
         if run.fence and run.key is None:  # without a fence it ran without the ledger

@@ -77,7 +77,9 @@ class Observers:
     def notify(self, event: e.Event) -> None:
         """Tell all observers; never raises."""
         for observer in self._observers:
-            problem = self._tell(observer, event)
+            # A log that passes it over is neither asked nor timed, which for most events would be all there is to do.
+            passed = type(observer) is LoggingObserver and not observer.heeds(event)
+            problem = None if passed else self._tell(observer, event)
             if problem is not None:
                 self._strike(observer, "", problem)
             elif self._strikes:
@@ -178,10 +180,16 @@ class LoggingObserver:
 
     def on_event(self, event: e.Event) -> None:
         """Log *event*; whatever a handler raises is swallowed, because logging must not end logging."""
-        if not self._logger.isEnabledFor(_level(event)):
-            return  # before anything is formatted: most apps log WARNING, and most events are no warnings
-        with suppress(Exception):  # a fence of design section 6: logger
-            self._log(event)
+        if self._logger.isEnabledFor(_level(event)):
+            with suppress(Exception):  # a fence of design section 6: logger
+                self._log(event)
+
+    def heeds(self, event: e.Event) -> bool:
+        """Return False if *event* is not logged, which most are not: most apps log WARNING, and few events are one."""
+        try:
+            return self._logger.isEnabledFor(_level(event))
+        except Exception:  # noqa: BLE001 - a user's logger; `on_event` is told so too, and behind the observers' fence
+            return True
 
     def _log(self, event: e.Event) -> None:
         try:
@@ -201,12 +209,13 @@ class LoggingObserver:
         self._logger.handle(record)
 
 
+_LEVELS: Final[dict[type, int]] = {e.RunStarted: logging.DEBUG, Succeeded: logging.INFO, Busy: logging.INFO}
+"""The levels of the most frequent events, by their type or their outcome's; those of others stand with their texts."""
+
+
 def _level(event: e.Event) -> int:
     """Return the level of *event*, or a higher one where only its text tells."""
-    if isinstance(event, e.RunStarted):
-        return logging.DEBUG
-    quiet = isinstance(event, e.Settled) and isinstance(event.outcome, (Succeeded, Busy))
-    return logging.INFO if quiet else logging.CRITICAL
+    return _LEVELS.get(type(event.outcome) if isinstance(event, e.Settled) else type(event), logging.CRITICAL)
 
 
 _Line = tuple[int, str, tuple[object, ...], BaseException | None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 import anyio
 
 from loopcron._errors import TransportError
-from loopcron._events import Abandon, Cancel, Start
+from loopcron._events import Abandon, Cancel, RunStarted
 from loopcron._jobs import outcome_of_error
 from loopcron._outcomes import OUTCOMES, Failed, Outcome, Run, Succeeded, error_text
 from loopcron._policies import finite_seconds
@@ -42,8 +42,8 @@ class Host(Protocol):
         """Take note that a run began to wait for the clock, or ended."""
         ...
 
-    def turn(self) -> None:
-        """Do what is due: cut the runs whose leases are no longer trusted."""
+    def about_to_act(self, run_id: int, /) -> None:
+        """Cut this run if its lease is no longer trusted."""
         ...
 
 
@@ -83,10 +83,10 @@ class Runs:
         self._threads = Threads()
         self._handles: dict[int, Handle] = {}
 
-    def start(self, action: Start) -> None:
+    def start(self, action: RunStarted) -> None:
         """Start an attempt."""
-        slot, run_id, attempt, reason, fence, deadline, key = action[1:]
-        handle = Handle(Run(action.job, slot, run_id, attempt, reason, fence, deadline, key, self), self)
+        job, slot, attempt, reason, key, run_id, fence, deadline = action
+        handle = Handle(Run(job, slot, run_id, attempt, reason, fence, deadline, key, self), self)
         self._handles[run_id] = handle
         try:
             self._spawner.spawn(self._attend, handle)
@@ -122,7 +122,7 @@ class Runs:
         exception: BaseException | None = None
         try:
             if self._leased:
-                self._host.turn()
+                self._host.about_to_act(run.run_id)
             if not handle.cancel_requested:
                 job = self._jobs[run.job]
                 if self._tracers is None:
@@ -130,7 +130,7 @@ class Runs:
                 else:
                     with self._tracers.around(run):
                         result = await job.run(run)
-                outcome = result if isinstance(result, OUTCOMES) else SUCCEEDED
+                outcome = SUCCEEDED if result is None or not isinstance(result, OUTCOMES) else result
         except TransportError as error:
             outcome = outcome_of_error(error)
         except anyio.get_cancelled_exc_class():
@@ -141,6 +141,7 @@ class Runs:
             outcome = Failed("job", error_text(error))
             if isinstance(error, KeyboardInterrupt):
                 self._host.fault(run.job, error)
+        self._spawner.release(handle)
         self._ended(handle, outcome, exception)
         del exception  # it holds this frame, and this frame would hold it
 
@@ -170,7 +171,7 @@ class Runs:
         if self._leased:
             # The last moment at which nothing is sent yet: the process may have been suspended since the claim. Only a
             # run that was cut waits here; meanwhile others could block the event loop until the lease is over.
-            self._host.turn()
+            self._host.about_to_act(run.run_id)
             handle = self._handles.get(run.run_id)
             if handle is not None and handle.cancel_requested:
                 await anyio.lowlevel.checkpoint()

@@ -32,7 +32,7 @@ from loopcron._hands import SLICE_SECONDS
 from loopcron._health import Health, SchedulerState
 from loopcron._history import JobRecord
 from loopcron._instants import SECOND_MS, ZERO, from_ms, span_ms, to_ms
-from loopcron._jobs import Function, FunctionJob, PolicyFields, checked_name
+from loopcron._jobs import OWN_JOBS, Function, FunctionJob, PolicyFields, checked_name
 from loopcron._observe import LoggingObserver, Observers, member_of
 from loopcron._outcomes import printable
 from loopcron._policies import Policy, checked_limit
@@ -152,11 +152,9 @@ class Scheduler:
         self._check_thread()
         if self._engine is not None and self._engine.stopping:
             raise SchedulerClosedError("the scheduler is stopping; add jobs before it starts or while it runs")
-        name = checked_name(getattr(job, "name", None))
-        checked_schedule(getattr(job, "schedule", None))
-        if not isinstance(getattr(job, "policy", None), Policy):
-            raise ConfigError("policy", getattr(job, "policy", None), "must be a Policy")
-        _having("job", job, "run")
+        if type(job) not in OWN_JOBS:  # they have checked the same when they were made, which is half of what adding is
+            _check_job(job)
+        name = job.name
         if self._ledger is not None and self._ledger.is_shared and in_ms(job.schedule).is_from_start:
             remedy = "counts from each worker's own start, so workers that share a ledger have no slot in common"
             raise ConfigError(
@@ -166,7 +164,7 @@ class Scheduler:
             raise DuplicateJobError(name)
         self._jobs[name] = job
         if self._engine is not None:
-            self._engine.add(job, paused=None)
+            self._engine.add({name: job}, {})
 
     def job(self, schedule: Schedule, *, name: str | None = None, **policy: Unpack[PolicyFields]) -> Callable[[_F], _F]:
         """
@@ -451,8 +449,7 @@ class Scheduler:
             observers.notify(SchedulerStarted(tuple(self._jobs), printable(text_of(engine.ledger)), os.getpid()))
             for record in self._records.values():
                 record.begin()
-            for name, job in self._jobs.items():
-                engine.add(job, paused=self._pauses.get(name))
+            engine.add(self._jobs, self._pauses)
             services = [observer for observer in self._observers if callable(member_of(observer, "run"))]
             engine.begin(services, loop=loop, interrupted=scope.cancel)
             drain = self._drain
@@ -480,6 +477,7 @@ class Scheduler:
         # On a clock of their own tests play with workers, and a simulation has nothing to do with them.
         alone = not ledger.is_shared and isinstance(self._clock, SystemClock)
         return Engine(
+            jobs=self._jobs,
             clock=self._clock,
             ledger=ledger,
             observers=observers,
@@ -559,6 +557,15 @@ class Scheduler:
             raise LifecycleError(
                 "called from another thread than the scheduler's; use anyio.from_thread.run_sync(scheduler.add, job)"
             )
+
+
+def _check_job(job: object) -> None:
+    """Raise ``ConfigError`` unless *job* has all that a `Job` has."""
+    checked_name(getattr(job, "name", None))
+    checked_schedule(getattr(job, "schedule", None))
+    if not isinstance(getattr(job, "policy", None), Policy):
+        raise ConfigError("policy", getattr(job, "policy", None), "must be a Policy")
+    _having("job", job, "run")
 
 
 _T = TypeVar("_T")

@@ -216,10 +216,10 @@ def in_ms(schedule: Schedule) -> MsSchedule:
 
 def checked_schedule(schedule: object, field: str = "schedule") -> Schedule:
     """Return *schedule* if it has both methods, else raise ``ScheduleError``: that much is seen without asking it."""
+    if callable(getattr(schedule, "next_after", None)) and callable(getattr(schedule, "latest_until", None)):
+        return schedule  # type: ignore[return-value]
     if isinstance(schedule, timedelta):
         raise ScheduleError(field, schedule, "is a duration; every(...) makes a schedule of it")
     if isinstance(schedule, str):
         raise ScheduleError(field, schedule, "is a text; cron(...) makes a schedule of it")
-    if callable(getattr(schedule, "next_after", None)) and callable(getattr(schedule, "latest_until", None)):
-        return schedule  # type: ignore[return-value]
     raise ScheduleError(field, schedule, "must be every(...), cron(...), at(...), or have next_after and latest_until")

@@ -1,5 +1,5 @@
 """
-The one file that knows the backend: how a run gets a task that nothing it does can use against the others.
+The one file of the core that knows the backend: how a run gets a task that nothing it does can use against the others.
 
 asyncio: an owned task per run, because in an anyio task group one leaked ``CancelledError`` silently ends all
 siblings, and a run that swallows cancellation could never be left. trio: a system task with a nursery of its own
@@ -49,7 +49,9 @@ class Handle:
     given_up = False
     ended = False
     in_thread = False
-    stop: Callable[[], object] | None = None
+    task: Any = None
+    """What is cancelled to cut it, asyncio's task or the scope around trio's. It holds the task, too, of which asyncio
+    keeps a weak reference only; None: it has not begun, or is over."""
     lift_shield: Callable[[], object] | None = None
 
     def __init__(self, run: Run | None, keeper: Keeper) -> None:
@@ -61,8 +63,8 @@ class Handle:
         """Cut the attempt; one that has not started yet is only marked, and its body looks."""
         self.cancel_requested = self.strikes = True
         self.parked = None
-        if self.started and self.stop is not None:
-            self.stop()
+        if self.started and self.task is not None:
+            self.task.cancel()
 
     async def let_strike(self) -> None:
         """Meet a cancellation that is under way, so that time does not move on as if the body waited for the clock."""
@@ -100,7 +102,7 @@ class Handle:
 
     def task_ended(self, _task: object = None) -> None:
         """Take note that the task is over; one that was cancelled before its first step has reported nothing."""
-        self.stop = None  # it holds the task, whose context holds this: garbage that only a full collection would find
+        self.task = None  # its context holds this: garbage that only a full collection would find
         if not self.ended:
             self.keeper.lost(self)
 
@@ -118,6 +120,10 @@ class Spawner(Protocol):
         """Run *body* in a task of its own."""
         ...
 
+    def release(self, handle: Handle) -> None:
+        """Take note, in its own task, that the body has said how it ended: nobody else has to watch for that."""
+        ...
+
 
 @final
 class _AsyncioSpawner:
@@ -130,8 +136,13 @@ class _AsyncioSpawner:
     def spawn(self, body: Body, handle: Handle) -> None:
         # A copy per run: what a job sets must reach neither the next run nor the request that triggered it.
         task = self._loop.create_task(body(handle), context=self._context.copy())
-        handle.stop = task.cancel  # by which it is held, for the event loop itself keeps weak references only
+        handle.task = task
         task.add_done_callback(handle.task_ended)
+
+    def release(self, handle: Handle) -> None:
+        task, handle.task = handle.task, None
+        if task is not None:  # else it is an eager task, which is over before it was watched
+            task.remove_done_callback(handle.task_ended)  # which costs one more round of the event loop for each run
 
 
 @final
@@ -145,7 +156,7 @@ class _TrioSpawner:
         async def nursed() -> None:
             try:
                 async with trio.open_nursery() as nursery:
-                    handle.stop = nursery.cancel_scope.cancel
+                    handle.task = nursery.cancel_scope
                     nursery.start_soon(body, handle)
             except BaseException:  # noqa: BLE001, S110 - a leaked scope or nursery of the job; its outcome is known
                 pass
@@ -153,6 +164,9 @@ class _TrioSpawner:
                 handle.task_ended()
 
         trio.lowlevel.spawn_system_task(nursed, context=self._context.copy())
+
+    def release(self, handle: Handle) -> None:
+        """Nothing: it is the system task that tells, and it goes on until the nursery of the run is empty."""
 
 
 def make_spawner() -> Spawner:

@@ -20,7 +20,7 @@ from loopcron._due import due_at, settle_due
 from loopcron._entries import Candidate, Entry, JobFacts, Probe
 from loopcron._errors import text_of
 from loopcron._instants import HOUR_MS, SECOND_MS
-from loopcron._ledger import Answer, Finish, Lost, Pause, Paused, Register, Row, Unavailable, Won
+from loopcron._ledger import Answer, Finish, Lost, Pause, Paused, Register, Row, Unavailable, Won, batch_size
 from loopcron._live import LiveRuns
 from loopcron._outcomes import Interrupted, Missed, Outcome, Skipped, error_text
 from loopcron._places import Places
@@ -28,8 +28,6 @@ from loopcron._policies import doubled_ms
 from loopcron._schedules import MsSchedule, in_ms
 from loopcron._tables import OVERLAP_TABLE, CatchUp, Lateness, Verdict
 
-CHUNK: Final = 500
-"""How many jobs one poll looks at: 100,000 jobs due on one instant must not block the loop in one go."""
 PARKED_BACKOFF: Final = (SECOND_MS, 300 * SECOND_MS)
 """First and longest wait, in ms, before a parked job is asked again."""
 STORE_BACKOFF: Final = 10 * SECOND_MS
@@ -85,6 +83,9 @@ class Timetable:
         self._places = Places(self._live, self._claims, max_running)
         self._jobs: dict[str, Entry] = {}
         self._agenda: Agenda[Entry] = Agenda()
+        # As many in one poll as go in one call: 100,000 jobs due on one instant must not block the loop in one go.
+        # Where there are few places it is more of them, because who gets one is decided among those.
+        self._chunk = batch_size(shared=shared or max_running is not None)
         self._drain_at: int | None = None
 
     def handle(self, fact: e.Fact, now: int) -> None:
@@ -94,16 +95,22 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before, and the fact is no `Stepped`: a bug in the caller.
         """
-        if now < self._live.now and type(fact) is not e.Stepped:
+        live = self._live
+        if now < live.now and type(fact) is not e.Stepped:
             raise self._gone_back(now)
-        self._live.now = now
+        live.now = now
         self._HANDLERS[type(fact)](self, fact)
 
-    def poll(self, now: int) -> tuple[e.Action, ...]:
+    def poll(self, now: int, *, facts_only: bool = False) -> tuple[e.Action, ...]:
         """
         Return what is to be done at *now*, and take it as done.
 
         A slot equal to *now* is due.
+
+        Args:
+            now: In ms from the epoch.
+            facts_only: Return what follows from the facts so far, and look at no job whose time has come: for who has
+                been told `More` and has not let other tasks run yet.
 
         Returns:
             Actions ordered by slot, then by job name; `More` stands last if the caller should let other tasks run
@@ -112,23 +119,24 @@ class Timetable:
         Raises:
             ValueError: *now* is earlier than before: a bug in the caller.
         """
-        if now < self._live.now:
+        live = self._live
+        if now < live.now:
             raise self._gone_back(now)
-        self._live.now = now
+        live.now = now
         if self._drain_at is not None and now >= self._drain_at:
             self._end_drain()
-        first = self._agenda.first()
-        if (first is not None and first <= now) or self._places.line:
+        actions, has_more = live.out, False
+        if not facts_only and (self._agenda.may_be_due(now) or self._places.line):
             self._look_at_due(now)
             first = self._agenda.first()
-        actions = self._live.out
+            has_more = first is not None and first <= now
         if len(actions) > 1:
             actions.sort(key=_in_order)
-        if first is not None and first <= now:
+        if has_more:
             actions.append(e.More("", now))
         if not actions:
             return ()
-        self._live.out = []
+        live.out = []
         return tuple(actions)
 
     def next_wakeup(self) -> int | None:
@@ -139,6 +147,11 @@ class Timetable:
         if self._drain_at is None:
             return first
         return self._drain_at if first is None else min(first, self._drain_at)
+
+    def may_wake_before(self, at: int) -> bool:
+        """Return False if `next_wakeup` is surely not before *at*, at a tenth of what that takes."""
+        live, places = self._live, self._places
+        return bool(live.out or places.line or self._drain_at is not None) or self._agenda.may_be_due(at - 1)
 
     @property
     def is_over(self) -> bool:
@@ -158,7 +171,8 @@ class Timetable:
         self._jobs[job.name] = job
         job.pause_asked = fact.paused
         self._guarded(job, self._register)
-        self._arm(job)
+        if job.retry_at is not None:  # else it waits for nothing but the ledger
+            self._arm(job)
 
     def _registered(self, fact: e.Registered) -> None:
         for name, row in zip(fact.jobs, fact.rows, strict=True):
@@ -168,11 +182,11 @@ class Timetable:
             if job.asked_before:
                 self._register_again(job)
             elif row is not None:
-                self._guarded(job, partial(self._open, row=row))
+                self._guarded(job, self._open, row)
             elif self._claims.fires and job.used is None and job.faults:
                 # Asked twice in vain. Its slots are not to wait for the store: each is asked for, and then runs.
                 unknown = Row(name, job.added, paused=job.pause_asked is False)  # so that a resume is told as well
-                self._guarded(job, partial(self._open, row=unknown))
+                self._guarded(job, self._open, unknown)
             else:
                 job.faults += 1
                 job.retry_at = self._live.now + doubled_ms(PARKED_BACKOFF[0], job.faults, STORE_BACKOFF)
@@ -325,6 +339,12 @@ class Timetable:
             return True
         return False
 
+    def _lease_asked(self, fact: e.LeaseAsked) -> None:
+        # By itself: among all that is due its turn may come too late, for hundreds of jobs may stand before it.
+        job = self._live.look_at(fact.run_id)
+        if job is not None:
+            self._arm(job)
+
     def _attempt_ended(self, fact: e.AttemptEnded) -> None:
         self._arm(self._live.attempt_ended(fact))
 
@@ -337,7 +357,7 @@ class Timetable:
         for job in dict.fromkeys((*self._jobs.values(), *self._live.jobs)):
             if job.retry_at is not None:
                 job.retry_at += fact.by_ms
-            for run in (job.runs or {}).values():
+            for run in job.runs:
                 run.shift(fact.by_ms)
             self._claims.shift(job, fact.by_ms)
             job.row_at += fact.by_ms
@@ -400,9 +420,12 @@ class Timetable:
         return ValueError(f"now went back from {self._live.now} to {now} without a Stepped")
 
     def _look_at_due(self, now: int) -> None:
-        jobs = self._agenda.take(now, CHUNK)
-        if self._places.limit is not None:
-            jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
+        jobs = self._agenda.take(now, self._chunk)
+        if self._places.limit is None:
+            for job in jobs:
+                self._look(job)
+            return
+        jobs.sort(key=_by_need)  # who gets one of few places must not hang on the order of a bucket
         for job in jobs:
             self._look(job)
         while (admitted := self._places.next_in_line()) is not None:
@@ -425,11 +448,11 @@ class Timetable:
                 self._guarded(job, self._register if job.registering else serve)
         self._arm(job)
 
-    def _guarded(self, job: Entry, step: Callable[[Entry], None]) -> None:
+    def _guarded(self, job: Entry, step: Callable[..., None], *told: Row) -> None:
         """Do a step that asks the job's schedule; what that raises parks this job and hurts no other."""
         now, out = self._live.now, self._live.out
         try:
-            step(job)
+            step(job, *told)
         except BaseException as error:  # noqa: BLE001 - a fence of design section 6: schedule and planner calls
             job.faults += 1
             wait = doubled_ms(PARKED_BACKOFF[0], job.faults, PARKED_BACKOFF[1])
@@ -455,7 +478,8 @@ class Timetable:
         job.retry_at = None
         # A user's own schedule may say of itself where it lies in memory, which differs from process to process.
         text = text_of(job.rule) if self._claims.shared and isinstance(job.rule, MsSchedule) else ""
-        self._live.out.append(Register(job.name, self._live.now, watermark, job.corrected is not None, text))
+        fields = (job.name, self._live.now, watermark, job.corrected is not None, text)
+        self._live.out.append(e.record(Register, fields))
 
     def _open(self, job: Entry, row: Row) -> None:
         begun, watermark = job.used is not None, row.watermark
@@ -510,9 +534,11 @@ class Timetable:
             if job.probe is None or OVERLAP_TABLE[job.policy.overlap, job.occupancy] is not Verdict.RUN:
                 return None  # beside a live run no slot is asked for that could not run anyway
             return max(job.probe, self._live.release, job.retry_at or 0)
-        at = max(job.due, self._live.release)
-        if self._claims.shared and job.slot == job.skips:
+        at, release = job.due, self._live.release
+        if job.slot == job.skips and self._claims.shared:
             at = job.slot - SKIP_EARLY_MS  # before any other worker asks for it
+        elif at < release:
+            at = release
         return at if job.retry_at is None else max(at, job.retry_at)
 
     def _serve_due(self, job: Entry) -> None:
@@ -604,17 +630,17 @@ class Timetable:
         if not (job.removed or self._live.stopping):
             is_ready = job.waiting is not None and self._places.is_ready(job)
             at = self._live.now if is_ready else self._serve_at(job)
-            if job.claiming is not None and job.claiming.ask_at is not None:
-                at = job.claiming.ask_at if at is None else min(at, job.claiming.ask_at)
-        if job.runs:
-            for run in job.runs.values():
-                wakeup = run.wakeup()
-                if wakeup is not None and (at is None or wakeup < at):
-                    at = wakeup
-        if at is None:
-            self._agenda.drop(job)
-        else:
+            claim = job.claiming
+            if claim is not None and claim.ask_at is not None and (at is None or claim.ask_at < at):
+                at = claim.ask_at
+        for run in job.runs:
+            wakeup = run.wakeup()
+            if wakeup is not None and (at is None or wakeup < at):
+                at = wakeup
+        if at is not None:
             self._agenda.put(job, at)
+        elif job.armed is not None:
+            self._agenda.drop(job)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Timetable, Any], None]]] = {
         e.Added: _added,
@@ -626,6 +652,7 @@ class Timetable:
         e.Triggered: _triggered,
         e.Answered: _answered,
         e.Renewed: _renewed,
+        e.LeaseAsked: _lease_asked,
         e.AttemptEnded: _attempt_ended,
         e.Stepped: _stepped,
         e.Stopping: _stop,

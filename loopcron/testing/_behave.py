@@ -13,7 +13,7 @@ from loopcron._jobs import SUCCESS, HttpJob, outcome_of
 from loopcron._outcomes import OUTCOMES, Failed, Outcome, Reason, Skipped, Succeeded
 
 if TYPE_CHECKING:
-    from loopcron._events import Start
+    from loopcron._events import RunStarted
     from loopcron._protocols import Job
 
 _AT_ONCE: Final = (Succeeded(), 0)
@@ -45,7 +45,7 @@ What one attempt does: it ends with an outcome or an HTTP status; it takes so lo
 A status means what it means to an `HttpJob`; None is a success at once.
 """
 
-Decide: TypeAlias = "Callable[[Start, int], tuple[Outcome, int]]"
+Decide: TypeAlias = "Callable[[RunStarted, int], tuple[Outcome, int]]"
 """Given an attempt and the true instant: how it ends, and after how many ms."""
 
 
@@ -55,8 +55,8 @@ def make_decide(
     """Return what decides about attempts; a sequence is used up in order, and after it every attempt succeeds."""
     if callable(behave):
 
-        def ask(action: Start, now: int) -> tuple[Outcome, int]:
-            _, slot, _, attempt, reason, fence = action[:6]
+        def ask(action: RunStarted, now: int) -> tuple[Outcome, int]:
+            _, slot, attempt, reason, _, _, fence, _ = action
             told = SimulatedAttempt(action.job, from_ms(slot), attempt, reason, fence, from_ms(now))
             return _read(behave(told), jobs[action.job])
 
@@ -66,7 +66,7 @@ def make_decide(
     except TypeError:
         raise ConfigError("behave", behave, "must be a function of the attempt, or a list of what they do") from None
 
-    def follow(action: Start, _: int) -> tuple[Outcome, int]:
+    def follow(action: RunStarted, _: int) -> tuple[Outcome, int]:
         behaviour = next(rest, None)
         return _AT_ONCE if behaviour is None else _read(behaviour, jobs[action.job])
 

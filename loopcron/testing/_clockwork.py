@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import datetime
 from math import floor
 from typing import NamedTuple, final
 
+from loopcron._clock import MsClock
 from loopcron._hands import SLICE_SECONDS
-from loopcron._instants import MILLISECOND, from_ms
+from loopcron._instants import MILLISECOND
 from loopcron.testing._histories import ClockEvent, ClockStep, Suspend
 
 _SLICE_MS = round(SLICE_SECONDS * 1000)
@@ -28,9 +28,15 @@ class _Piece(NamedTuple):
     awake: bool
     rate: float
 
+    def wall_ms(self, instant: int) -> int:
+        return floor(self.wall + (instant - self.begin) * self.rate)
+
+    def awake_ms(self, instant: int) -> int:
+        return self.monotonic + (instant - self.begin if self.awake else 0)
+
 
 @final
-class Clockwork:
+class Clockwork(MsClock):
     """
     Both hands, as a function of true time; a scheduler's shell reads them as it reads any clock.
 
@@ -40,28 +46,31 @@ class Clockwork:
     """
 
     def __init__(self, start: int, history: Sequence[ClockEvent]) -> None:
-        self.at = start
-        """The present, in true time; whoever reads the hands moves it on first."""
         self._pieces = _pieces(start, history)
         self._begins = [piece.begin for piece in self._pieces]
+        self._at = start
+        self._piece = self._pieces[0]
 
-    def now(self) -> datetime:
-        """Return the wall hand."""
-        return from_ms(self.wall_ms(self.at))
+    def move(self, at: int) -> None:
+        """Let it be this true instant; whoever reads the hands does so first."""
+        self._at = at
+        self._piece = self._pieces[self._index(at)]
 
-    def wall_ms(self, instant: int) -> int:
-        """Return what the wall hand shows at *instant*, in ms."""
-        piece = self._pieces[self._index(instant)]
-        return floor(piece.wall + (instant - piece.begin) * piece.rate)
+    def now_ms(self) -> int:
+        """Return the wall hand, in ms."""
+        return self._piece.wall_ms(self._at)
 
     def monotonic(self) -> float:
         """Return the monotonic hand, in seconds."""
-        return self.awake_ms(self.at) / 1000
+        return self._piece.awake_ms(self._at) / 1000
+
+    def wall_ms(self, instant: int) -> int:
+        """Return what the wall hand shows at *instant*, in ms."""
+        return self._pieces[self._index(instant)].wall_ms(instant)
 
     def awake_ms(self, instant: int) -> int:
         """Return for how many ms the machine was awake from the start to *instant*."""
-        piece = self._pieces[self._index(instant)]
-        return piece.monotonic + (instant - piece.begin if piece.awake else 0)
+        return self._pieces[self._index(instant)].awake_ms(instant)
 
     def after(self, instant: int, span: int) -> int:
         """Return the true instant at which the machine has been awake for *span* ms since *instant*, and is awake."""
@@ -86,17 +95,16 @@ class Clockwork:
         Returns:
             The true instant; None: never.
         """
-        index = self._index(self.at)
-        piece = self._pieces[index]
+        index, piece = self._index(self._at), self._piece
         span = _SLICE_MS if wait is None else min(wait, _SLICE_MS)
         if piece.awake and piece.rate == 1:
             if index + 1 == len(self._pieces):
-                return None if wait is None else self.at + wait
-            room = self._begins[index + 1] - self.at
+                return None if wait is None else self._at + wait
+            room = self._begins[index + 1] - self._at
             if wait is not None and wait < room:
-                return self.at + wait
+                return self._at + wait
             span = max(span, room // _SLICE_MS * _SLICE_MS)
-        return self.after(self.at, span)
+        return self.after(self._at, span)
 
     def _index(self, instant: int) -> int:
         return bisect_right(self._begins, instant) - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,8 +11,9 @@ from typing import Final, Protocol, final
 
 import anyio
 
+from loopcron._clock import MsClock
 from loopcron._errors import ConfigError, LoopcronError
-from loopcron._instants import aware
+from loopcron._instants import EPOCH, aware
 from loopcron._spawn import current_handle
 
 PATIENCE_SECONDS: Final = 5.0
@@ -36,7 +36,7 @@ class Player(Protocol):
 
 
 @final
-class FakeClock:
+class FakeClock(MsClock):
     """
     A `Clock` with a wall hand and a monotonic hand that `advance` moves together, `drift` at different rates, and
     `jump_wall` apart.
@@ -58,7 +58,8 @@ class FakeClock:
         self._monotonic = timedelta(hours=7)
         # The wall hand is reckoned from where it was set last, so that no rounding adds up on the way.
         self._rate = Fraction(1)
-        self._set_wall, self._set_at = aware("start", start), self._monotonic
+        self._zone = aware("start", start).tzinfo
+        self._set_wall, self._set_at = (start - EPOCH) // MICROSECOND, self._monotonic
         self._sleepers: list[tuple[timedelta, int, anyio.Event]] = []
         self._serial = 0
         self._resuming = 0
@@ -66,9 +67,12 @@ class FakeClock:
         self._glides: list[timedelta] = []
 
     def now(self) -> datetime:
-        """Return the wall hand, down to the microsecond."""
-        passed = (self._monotonic - self._set_at) // MICROSECOND
-        return self._set_wall + math.floor(passed * self._rate) * MICROSECOND
+        """Return the wall hand, down to the microsecond, in the timezone of the start."""
+        return (EPOCH + self._wall() * MICROSECOND).astimezone(self._zone)
+
+    def now_ms(self) -> int:
+        """Return the wall hand, in whole ms from the epoch."""
+        return self._wall() // 1000
 
     def monotonic(self) -> float:
         """Return the monotonic hand, in seconds."""
@@ -129,7 +133,7 @@ class FakeClock:
         """
         if not isinstance(by, timedelta):
             raise ConfigError("by", by, "must be a timedelta")
-        self._set_wall, self._set_at = self.now() + by, self._monotonic
+        self._set_wall, self._set_at = self._wall() + by // MICROSECOND, self._monotonic
 
     def drift(self, rate: float) -> None:
         """
@@ -154,6 +158,11 @@ class FakeClock:
             yield
         finally:
             self._players.remove(player)
+
+    def _wall(self) -> int:
+        """Return the wall hand, in whole microseconds from the epoch."""
+        passed = (self._monotonic - self._set_at) // MICROSECOND
+        return self._set_wall + passed * self._rate.numerator // self._rate.denominator
 
     def _move_to(self, instant: timedelta) -> None:
         self._monotonic = instant

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple, TypeVar, final
 
 from loopcron._errors import UnknownJobError
 from loopcron._events import JobParked, Report, Settled
-from loopcron._instants import MILLISECOND, from_ms
+from loopcron._instants import MILLISECOND, from_ms, to_ms
 from loopcron._outcomes import Missed, Outcome, Reason
+from loopcron.testing._clockwork import Clockwork
 from loopcron.testing._histories import ClockEvent, Outage
 
 _by_start: Final = attrgetter("started", "slot")
@@ -104,9 +105,7 @@ class Timeline:
     _runs: tuple[SimulatedRun, ...] = field(repr=False)
     _noted: tuple[Noted, ...] = field(repr=False)
     _reached: Mapping[str, Sequence[int]] = field(repr=False)
-    """Per job, for how many ms the machine had been awake when an attempt began that got through."""
-    _awake: int = field(repr=False)
-    """For how many ms the machine was awake in all."""
+    """Per job, when an attempt began that got through, in ms of true time."""
 
     def settled(self, job: str | None = None) -> tuple[Settled, ...]:
         """Return every outcome in the order in which it was known, the ranges of slots among them."""
@@ -149,7 +148,9 @@ class Timeline:
         have run then.
         """
         self._known(job)
-        instants = (0, *self._reached[job], self._awake)
+        instants = (to_ms(self.start), *self._reached[job], to_ms(self.end))
+        if self.clock:
+            instants = tuple(map(Clockwork(instants[0], self.clock).awake_ms, instants))
         return max(later - earlier for earlier, later in pairwise(instants)) * MILLISECOND
 
     def text(self, *, width: int = 100) -> str:

@@ -25,8 +25,9 @@ from loopcron import LedgerError, Schedule, Succeeded, Taken, every
 from loopcron import _claims as claims_module
 from loopcron import _courier as courier_module
 from loopcron import _events as e
-from loopcron._courier import BATCH, Courier
-from loopcron._ledger import Claim, Finish, Pause, Register, Renew, Row
+from loopcron import _ledger as ledger_module
+from loopcron._courier import Courier
+from loopcron._ledger import BATCH, Claim, Finish, Pause, Register, Renew, Row
 from loopcron._policies import Policy
 from loopcron._timetable import Timetable
 from tests.benchmarks.scale_stores import Cores, PostgresModel, Prices, RedisModel, Store, World
@@ -192,7 +193,7 @@ class Worker:
         elif isinstance(action, Register):
             # How a fleet begins is not what is simulated.
             self.tell(e.Registered([action.job], [Row(action.job, self.fleet.begin)]))
-        elif isinstance(action, e.Start):
+        elif isinstance(action, e.RunStarted):
             self.fleet.started(action)
             self.world.after(self.fleet.plan.run * 1000, lambda: self._end(action.run_id))
         elif isinstance(action, e.Settled):
@@ -295,7 +296,7 @@ class Fleet:
     def report(self, _: object) -> None:
         """Take no note of a store that is down: its calls are counted."""
 
-    def started(self, start: e.Start) -> None:
+    def started(self, start: e.RunStarted) -> None:
         self.late.append(self.world.us / 1000 - start.slot)
 
     def settled(self, told: e.Settled) -> None:
@@ -345,7 +346,7 @@ def patched(plan: Plan) -> Iterator[None]:
     """Let couriers put as many jobs into a batch as stand for 500, and workers ask within another spread."""
     lowlevel = SimpleNamespace(checkpoint=_breathe)
     with (
-        mock.patch.object(courier_module, "BATCH", max(1, BATCH // plan.weight)),
+        mock.patch.object(ledger_module, "BATCH", max(1, BATCH // plan.weight)),
         mock.patch.object(courier_module, "anyio", SimpleNamespace(lowlevel=lowlevel)),
         mock.patch.object(claims_module, "SPREAD_MS", plan.spread),
     ):

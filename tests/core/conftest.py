@@ -33,7 +33,7 @@ class Desk:
         self.actions: list[e.Action] = []
         """All that was asked for and not taken."""
         self.claims: list[Claim] = []
-        self.starts: dict[int, e.Start] = {}
+        self.starts: dict[int, e.RunStarted] = {}
         self.renews = True
         """Whether each lease is renewed as soon as that is asked for."""
 
@@ -43,7 +43,7 @@ class Desk:
             for action in actions:
                 if isinstance(action, Claim):
                     self.claims.append(action)
-                elif isinstance(action, e.Start):
+                elif isinstance(action, e.RunStarted):
                     self.starts[action.run_id] = action
                 elif isinstance(action, Renew) and self.renews:
                     self.timetable.handle(e.Renewed([action], [True]), self.now)
@@ -136,7 +136,9 @@ class Desk:
     def begun(self) -> list[tuple[str, int, str]]:
         """Take the runs that began: job, slot in ms from the start, and reason."""
         return [
-            (start.job, start.slot - self.start, start.reason) for start in self.take(e.Start) if start.attempt == 1
+            (start.job, start.slot - self.start, start.reason)
+            for start in self.take(e.RunStarted)
+            if start.attempt == 1
         ]
 
     def claimed(self) -> list[tuple[str, int]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._agenda import Agenda
 from loopcron._every import every
-from loopcron._ledger import Claim
+from loopcron._ledger import BATCH, LOCAL_BATCH, Claim
 from loopcron._policies import Policy
-from loopcron._timetable import CHUNK, Timetable
+from loopcron._timetable import Timetable
 from tests.rows import registered
 
 START = 1_772_323_200_000
@@ -25,9 +27,10 @@ class Item:
         self.armed: int | None = None
 
 
-def size(agenda: Agenda[Item]) -> int:
+def size(agenda: Agenda[Any]) -> int:
     """Return how many entries stand in it, stale ones too."""
-    return sum(map(len, agenda._buckets.values()))
+    standing = sum(len(bucket) if isinstance(bucket, list) else 1 for bucket in agenda._buckets.values())
+    return standing - sum(agenda._begun.values())
 
 
 def test_agenda_hands_out_in_the_order_of_instants() -> None:
@@ -79,8 +82,10 @@ def test_limit_splits_a_bucket() -> None:
     agenda: Agenda[Item] = Agenda()
     for number in range(7):
         agenda.put(Item(str(number)), 10)
-    taken = [item.name for _ in range(4) for item in agenda.take(10, 2)]
-    assert sorted(taken) == list("0123456")
+    taken = [item.name for _ in range(2) for item in agenda.take(10, 2)]
+    assert agenda.first() == 10
+    taken += [item.name for _ in range(2) for item in agenda.take(10, 2)]
+    assert taken == list("0123456"), "first come first served"
     assert agenda.take(10, 2) == []
     assert agenda.first() is None
 
@@ -99,7 +104,21 @@ def test_stale_entries_are_swept_out() -> None:
     assert agenda.take(10**9, 100) == [stays]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "drop", "take"]), st.integers(0, 50))))
+def test_rest_of_a_bucket_may_become_stale() -> None:
+    """A bucket of which all were taken or dropped is gone, and what is put there later counts."""
+    agenda: Agenda[Item] = Agenda()
+    first, second = Item("first"), Item("second")
+    agenda.put(first, 10)
+    agenda.put(second, 10)
+    assert agenda.take(10, 1) == [first]
+    agenda.drop(second)
+    assert agenda.first() is None
+    agenda.put(first, 10)
+    assert agenda.take(10, 2) == [first]
+    assert size(agenda) == agenda._stale == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "drop", "take", "one"]), st.integers(0, 50))))
 def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> None:
     """Whatever is put, dropped and taken, what comes out is what a plain table would give."""
     agenda: Agenda[Item] = Agenda()
@@ -113,6 +132,10 @@ def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> Non
         elif kind == "drop":
             agenda.drop(item)
             table.pop(item, None)
+        elif kind == "one":
+            for item in agenda.take(instant, 1):
+                assert table[item] == min(table.values())
+                del table[item]
         else:
             taken = agenda.take(instant, 1_000)
             assert set(taken) == {item for item, at in table.items() if at <= instant}
@@ -123,14 +146,20 @@ def test_agenda_is_a_table_of_instants(steps: list[tuple[int, str, int]]) -> Non
         assert agenda._counting == len(table)
 
 
-def test_crowd_is_handed_out_in_chunks() -> None:
-    """Jobs due on one instant come 500 at a poll, with `More` last until none is left."""
-    timetable = Timetable(START)
-    names = [f"j{number:04}" for number in range(2 * CHUNK + 1)]
+def crowd(jobs: int, *, shared: bool) -> Timetable:
+    """Return a timetable with jobs that are due every minute."""
+    timetable = Timetable(START, shared=shared)
+    names = [f"j{number:04}" for number in range(jobs)]
     for name in names:
         timetable.handle(e.Added(name, every(minutes=1), Policy()), START)
     timetable.handle(registered(names, [START] * len(names)), START)
     timetable.poll(START)
+    return timetable
+
+
+def test_crowd_is_handed_out_in_chunks() -> None:
+    """Of jobs due on one instant as many come at a poll as one call takes, with `More` last until none is left."""
+    timetable = crowd(2 * LOCAL_BATCH + 1, shared=False)
     sizes = []
     while actions := timetable.poll(START + MINUTE):
         sizes.append(sum(isinstance(action, Claim) for action in actions))
@@ -138,7 +167,14 @@ def test_crowd_is_handed_out_in_chunks() -> None:
         assert [action for action in actions if isinstance(action, e.More)] == [e.More("", START + MINUTE)] * (
             len(sizes) < 3
         )
-    assert sizes == [CHUNK, CHUNK, 1]
+    assert sizes == [LOCAL_BATCH, LOCAL_BATCH, 1]
+
+
+def test_chunks_are_larger_where_a_call_goes_far() -> None:
+    """With a ledger that others share a poll looks at as many jobs as go in one of its calls, which are dear."""
+    timetable = crowd(2 * BATCH + 1, shared=True)
+    more = (e.More("", START + MINUTE),)
+    assert [timetable.poll(START + MINUTE) for _ in range(3)] == [more, more, ()], "they ask in a moment, spread"
 
 
 def test_adding_and_removing_for_ever_stays_bounded() -> None:
@@ -150,12 +186,12 @@ def test_adding_and_removing_for_ever_stays_bounded() -> None:
         timetable.handle(e.Added(name, every(hours=1), Policy()), now)
         timetable.handle(registered([name], [now]), now)
         timetable.handle(e.Triggered(name, f"{name}@manual"), now)
-        started = [action for action in timetable.poll(now) if isinstance(action, e.Start)]
+        started = [action for action in timetable.poll(now) if isinstance(action, e.RunStarted)]
         timetable.handle(e.AttemptEnded(started[0].run_id, None), now)
         timetable.handle(e.Removed(name), now)
         timetable.poll(now)
     agenda = timetable._agenda
-    assert sum(map(len, agenda._buckets.values())) < 100
+    assert size(agenda) < 100
     left = (
         timetable._jobs,
         timetable._live._running,

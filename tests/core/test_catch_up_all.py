@@ -112,7 +112,7 @@ def test_caught_up_slot_has_its_own_period(desk: Desk) -> None:
     timeouts = []
     while desk.claims:
         desk.win()
-        timeouts += [(start.deadline or 0) - desk.now for start in desk.take(e.Start)]
+        timeouts += [(start.deadline or 0) - desk.now for start in desk.take(e.RunStarted)]
         desk.end(Succeeded())
     assert timeouts == [5 * MINUTE, MINUTE, 5 * MINUTE]
 

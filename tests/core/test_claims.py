@@ -370,7 +370,7 @@ def test_slot_fires_without_the_store_after_five_seconds(firing: Desk) -> None:
     firing.ask(MINUTE)
     times = times_asked(firing, Unavailable("down"), 2 * MINUTE - 1)
     assert times[-1] == MINUTE + wait(MINUTE) + 5_000
-    (start,) = firing.take(e.Start)
+    (start,) = firing.take(e.RunStarted)
     assert start.fence == 0
     assert start.slot == START + MINUTE
     firing.end(Succeeded())

@@ -80,11 +80,11 @@ def test_catch_up_reason_tells_late_from_on_time(desk: Desk) -> None:
     desk.add(every(days=1))
     desk.at(DAY + HOUR)
     desk.win()
-    assert [start.reason for start in desk.take(e.Start)] == ["schedule"]
+    assert [start.reason for start in desk.take(e.RunStarted)] == ["schedule"]
     desk.end(Succeeded())
     desk.at(2 * DAY + HOUR + 1)
     desk.win()
-    assert [start.reason for start in desk.take(e.Start)] == ["catch_up"]
+    assert [start.reason for start in desk.take(e.RunStarted)] == ["catch_up"]
 
 
 @pytest.mark.parametrize("catch_up", ["skip", "latest"])
@@ -168,7 +168,7 @@ def test_run_on_start_runs_the_newest_slot_however_late(late_desk: Desk, policy:
     assert -7 * DAY < slot <= 0
     assert (desk.start + slot) % (7 * DAY) == 0
     desk.win()
-    assert [start.reason for start in desk.take(e.Start)] == ["start"]
+    assert [start.reason for start in desk.take(e.RunStarted)] == ["start"]
 
 
 def test_run_on_start_asks_for_the_newest_slot_alone(desk: Desk) -> None:
@@ -243,7 +243,7 @@ def test_slot_at_the_very_start_counts_as_the_start(late_desk: Desk) -> None:
     late_desk.add(run_on_start=True, catch_up="skip", misfire_grace=timedelta(0))
     late_desk.at(5_000)
     late_desk.win()
-    assert [(start.slot - late_desk.start, start.reason) for start in late_desk.take(e.Start)] == [(0, "start")]
+    assert [(start.slot - late_desk.start, start.reason) for start in late_desk.take(e.RunStarted)] == [(0, "start")]
 
 
 def test_job_that_is_never_registered_owes_its_first_slot(desk: Desk) -> None:

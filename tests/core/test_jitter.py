@@ -176,5 +176,5 @@ def test_retrying_may_last_until_the_next_run_is_due(desk: Desk) -> None:
     late, next_late = jitter(desk, 1), jitter(desk, 2)
     desk.go(MINUTE + late)
     desk.win()
-    (started,) = desk.take(e.Start)
+    (started,) = desk.take(e.RunStarted)
     assert started.deadline == min(desk.start + 2 * MINUTE + next_late, desk.now + MINUTE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -165,6 +167,75 @@ def test_functions_that_cannot_take_the_run_are_refused(function: Any, remedy: s
     with pytest.raises(ConfigError, match=remedy) as caught:
         FunctionJob("a", MINUTELY, function)
     assert caught.value.field == "function"
+
+
+def shapes() -> list[Any]:
+    """Return functions of many shapes: of each kind of parameter none, one, one with a default, or two."""
+    texts = [
+        f"{kind} f({', '.join(filter(None, (first, rest, keyword)))}): pass"
+        for kind in ("def", "async def")
+        for first in (
+            "",
+            "a, /",
+            "a=1, /",
+            "a",
+            "a=1",
+            "a, b",
+            "a, b=1",
+            "a=1, b=2",
+            "a, /, b",
+            "a, b=1, c=2",
+            "a, b, c=1",
+        )
+        for rest in ("", "*rest", "*")
+        for keyword in ("", "k", "k=1", "k=1, l", "**rest")
+    ]
+    functions: list[Any] = []
+    for text in texts:
+        with contextlib.suppress(SyntaxError):
+            space: dict[str, Any] = {}
+            exec(text, space)
+            functions.append(space["f"])
+    return functions
+
+
+def odd_functions() -> list[Any]:
+    """Return callables that say of themselves what they take, or are no plain functions."""
+    given: Any = None
+
+    @functools.wraps(nothing)
+    def wrapped(*args: Any, **kwargs: Any) -> None: ...
+
+    @functools.wraps(lambda: None)
+    def wraps_nobody(run: Run) -> None: ...
+
+    def signed(*args: Any) -> None: ...
+
+    signed.__signature__ = inspect.Signature()  # type: ignore[attr-defined]
+
+    async def generates(run: Run) -> Any:
+        yield run
+
+    partials = [
+        functools.partial(asynchronous, given),
+        functools.partial(wrapped, 1),
+        functools.partial(lambda a, b: a, 1),
+    ]
+    methods = [Callable_().__call__, Callable_.__call__, Stage().sleep, Stage.sleep, [].append, dict.get]
+    return [wrapped, wraps_nobody, signed, generates, *partials, *methods, Callable_, Callable_(), Stage, len, print]
+
+
+@pytest.mark.parametrize("function", [*shapes(), *odd_functions()], ids=str)
+def test_functions_are_seen_as_inspect_sees_them(function: Any) -> None:
+    """Whether a function takes the run, and is awaited, is what ``inspect`` says of it, though it is seldom asked."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        with pytest.raises(ConfigError, match="must take one positional argument"):
+            FunctionJob("a", MINUTELY, function)
+        return
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    assert FunctionJob("a", MINUTELY, function).is_async is is_async
 
 
 def test_builtin_without_signature_is_accepted() -> None:

@@ -261,6 +261,25 @@ def test_late_poll_finds_it_over(shared: Desk) -> None:
     assert shared.take(Renew) == []
 
 
+@pytest.mark.parametrize(("elapsed", "cut"), [(TRUSTED - 1, []), (TRUSTED, ["lease"])])
+def test_run_that_is_about_to_act_is_cut_if_it_is_over(shared: Desk, elapsed: int, cut: list[str]) -> None:
+    """By itself, and not only once all that became due before it has been looked at."""
+    run(shared)
+    shared.now = START + elapsed
+    shared.timetable.handle(e.LeaseAsked(max(shared.starts)), shared.now)
+    shared.actions += shared.timetable.poll(shared.now, facts_only=True)
+    assert cancels(shared) == cut
+
+
+def test_run_that_is_over_may_act(shared: Desk) -> None:
+    """What a job leaves behind and sends later has no lease to be lost."""
+    run(shared)
+    shared.end(Succeeded())
+    shared.actions.clear()
+    shared.tell(e.LeaseAsked(max(shared.starts)), TRUSTED)
+    assert cancels(shared) == []
+
+
 def test_forward_step_leaves_no_more_trust(shared: Desk) -> None:
     """It may have been a suspend, in which the store's clock went on: the lease is over by the wall clock."""
     run(shared)
@@ -329,9 +348,9 @@ def test_lease_goes_on_between_attempts(shared: Desk) -> None:
     shared.end(Failed("job", "x"))
     shared.go(BEGUN + 39_999)
     assert len(shared.take(Renew)) == 3
-    assert shared.take(e.Start) == []
+    assert shared.take(e.RunStarted) == []
     shared.go(BEGUN + 40_000)
-    assert [start.attempt for start in shared.take(e.Start)] == [2]
+    assert [start.attempt for start in shared.take(e.RunStarted)] == [2]
 
 
 def test_lease_lost_between_attempts_ends_the_run(shared: Desk) -> None:
@@ -343,7 +362,7 @@ def test_lease_lost_between_attempts_ends_the_run(shared: Desk) -> None:
     assert cancels(shared) == []
     assert shared.outcomes() == [(MINUTE, LeaseLost())]
     shared.go(BEGUN + 25_000)
-    assert shared.take(e.Start) == []
+    assert shared.take(e.RunStarted) == []
 
 
 @pytest.mark.parametrize("step", [True, False], ids=["suspended", "blocked"])
@@ -353,7 +372,7 @@ def test_lease_that_is_over_when_an_attempt_is_due_ends_the_run(shared: Desk, st
     shared.end(REFUSED)
     shared.now += MINUTE // 2
     shared.tell(e.Stepped(MINUTE // 2)) if step else shared.turn()
-    assert shared.take(e.Start) == []
+    assert shared.take(e.RunStarted) == []
     assert shared.outcomes() == [(MINUTE, LeaseLost())]
 
 
@@ -363,7 +382,7 @@ def test_attempt_that_is_due_with_a_renewal_is_made(shared: Desk) -> None:
     shared.end(REFUSED)
     shared.at(BEGUN + 15_000)
     assert len(shared.take(Renew)) == 1
-    assert [start.attempt for start in shared.take(e.Start)] == [2]
+    assert [start.attempt for start in shared.take(e.RunStarted)] == [2]
 
 
 def test_cut_run_goes_on_being_renewed(shared: Desk) -> None:

@@ -248,7 +248,7 @@ def test_run_asked_for_waits_for_its_job_and_not_for_the_line(narrow: Desk) -> N
     narrow.go(2 * MINUTE)
     assert narrow.outcomes() == [], "its slots wait for a place"
     narrow.end(Succeeded())
-    assert [start.key for start in narrow.take(e.Start)] == ["job@manual-1", "job@manual-2"]
+    assert [start.key for start in narrow.take(e.RunStarted)] == ["job@manual-1", "job@manual-2"]
     narrow.end(Succeeded())
     narrow.outcomes()
     free(narrow)
@@ -265,7 +265,7 @@ def test_run_asked_for_leaves_the_slot_of_its_job_in_line(narrow: Desk) -> None:
     narrow.go(MINUTE + 1_000)
     assert narrow.outcomes() == []
     narrow.end(None)
-    assert [start.key for start in narrow.take(e.Start)] == ["job@manual-1", "job@manual-2"]
+    assert [start.key for start in narrow.take(e.RunStarted)] == ["job@manual-1", "job@manual-2"]
 
 
 # --- leaving the line
@@ -293,7 +293,7 @@ def test_pause_leaves_the_line_while_a_run_asked_for_waits(narrow: Desk) -> None
     narrow.trigger(number=2)
     narrow.tell(e.PauseAsked("job"))
     narrow.end(Succeeded())
-    assert [start.key for start in narrow.take(e.Start)] == ["job@manual-1", "job@manual-2"]
+    assert [start.key for start in narrow.take(e.RunStarted)] == ["job@manual-1", "job@manual-2"]
     narrow.end(Succeeded())
     free(narrow)
     assert narrow.claimed() == []

@@ -105,7 +105,7 @@ def test_queue_waits_over_attempts(desk: Desk) -> None:
     desk.actions.clear()
     desk.trigger()
     desk.go(2 * MINUTE - 10_000)
-    assert [(start.attempt, start.reason) for start in desk.take(e.Start)] == [(2, "schedule")]
+    assert [(start.attempt, start.reason) for start in desk.take(e.RunStarted)] == [(2, "schedule")]
     desk.end(FAILED)
     assert desk.begun() == [("job", 2 * MINUTE - 30_000, "manual")]
 
@@ -194,7 +194,7 @@ def test_replace_replaces_the_one_that_waits(desk: Desk) -> None:
         ("job@manual-1", Skipped("overlap"))
     ]
     desk.end(None)
-    assert [start.key for start in desk.take(e.Start)] == [None, "job@manual-2"]
+    assert [start.key for start in desk.take(e.RunStarted)] == [None, "job@manual-2"]
 
 
 def test_replace_while_the_claim_is_open_gives_the_slot_away(desk: Desk) -> None:
@@ -278,7 +278,7 @@ def test_trigger_obeys_the_table(desk: Desk, overlap: Overlap, occupancy: Occupa
     """A run asked for begins, waits, replaces or is skipped as the table of overlaps says."""
     occupy(desk, overlap, occupancy)
     desk.trigger(number=3)
-    began = [start.key for start in desk.take(e.Start)]
+    began = [start.key for start in desk.take(e.RunStarted)]
     skipped = [(settled.key, settled.outcome) for settled in desk.take(e.Settled)]
     cancelled = [cancel.by for cancel in desk.take(e.Cancel)]
     match OVERLAP_TABLE[overlap, occupancy]:

@@ -31,7 +31,7 @@ def begin(desk: Desk, **policy: Any) -> None:
     desk.add(every(hours=1), **policy)
     desk.at(HOUR)
     desk.win()
-    desk.actions = [action for action in desk.actions if isinstance(action, e.Start)]
+    desk.actions = [action for action in desk.actions if isinstance(action, e.RunStarted)]
 
 
 def waits_after(desk: Desk, outcome: Outcome) -> list[int]:
@@ -47,19 +47,11 @@ def waits_after(desk: Desk, outcome: Outcome) -> list[int]:
 
 
 def test_run_is_started_with_what_it_needs(desk: Desk) -> None:
-    """A won claim becomes a run with its slot, fence and deadline, and an event beside it."""
+    """A won claim becomes a run with its slot, fence and deadline, told by one record that is action and event."""
     begin(desk)
-    (start,) = desk.take(e.Start)
+    (start,) = desk.take(e.RunStarted)
     slot = desk.start + HOUR
-    assert start == e.Start("job", slot, start.run_id, 1, "schedule", 7, slot + 300_000, None)
-
-
-def test_start_is_reported(desk: Desk) -> None:
-    """Each attempt that begins is an event."""
-    desk.add()
-    desk.at(MINUTE)
-    desk.win()
-    assert desk.take(e.RunStarted) == [e.RunStarted("job", desk.start + MINUTE, 1, "schedule")]
+    assert start == e.RunStarted("job", slot, 1, "schedule", None, start.run_id, 7, slot + 300_000)
 
 
 def test_outcome_is_settled_and_written(desk: Desk) -> None:
@@ -90,7 +82,7 @@ def test_timeout_counts_from_the_start_of_the_run(desk: Desk) -> None:
     desk.add(every(hours=1), timeout=ms(10_000))
     desk.at(HOUR)
     desk.win(HOUR + 8_000)
-    (start,) = desk.take(e.Start)
+    (start,) = desk.take(e.RunStarted)
     assert start.deadline == desk.start + HOUR + 18_000
 
 
@@ -178,7 +170,7 @@ def test_attempts_share_what_identifies_the_run(desk: Desk) -> None:
     begin(desk)
     desk.end(REFUSED)
     desk.at(HOUR + 50)
-    first, second = desk.take(e.Start)
+    first, second = desk.take(e.RunStarted)
     assert second == first._replace(attempt=2)
 
 
@@ -200,7 +192,7 @@ def test_retry_just_before_the_deadline_is_cut_there(desk: Desk) -> None:
     begin(desk, timeout=ms(1_000))
     desk.end(REFUSED, HOUR + 949)
     desk.at(HOUR + 999)
-    assert len(desk.take(e.Start)) == 2
+    assert len(desk.take(e.RunStarted)) == 2
     desk.at(HOUR + 1_000)
     assert len(desk.take(e.Cancel)) == 1
     desk.end(None)
@@ -212,9 +204,9 @@ def test_retry_that_comes_too_late_is_none(desk: Desk, timeout: timedelta | None
     """After a suspend past the deadline no further attempt begins: the last failure is the outcome."""
     begin(desk, timeout=timeout)
     desk.end(REFUSED)
-    desk.take(e.Start)
+    desk.take(e.RunStarted)
     desk.at(2 * HOUR)
-    assert desk.take(e.Start) == []
+    assert desk.take(e.RunStarted) == []
     assert (HOUR, REFUSED) in desk.outcomes()
     assert desk.timetable.poll(desk.now) == ()
 
@@ -300,7 +292,7 @@ def test_run_with_retry_ends_before_the_next_slot(desk: Desk) -> None:
     desk.add(name="other", timeout=ms(10 * MINUTE))
     desk.at(MINUTE)
     desk.win()
-    assert [(start.job, start.deadline) for start in desk.take(e.Start)] == [
+    assert [(start.job, start.deadline) for start in desk.take(e.RunStarted)] == [
         ("job", desk.start + 2 * MINUTE),
         ("other", desk.start + 11 * MINUTE),
     ]
@@ -309,7 +301,7 @@ def test_run_with_retry_ends_before_the_next_slot(desk: Desk) -> None:
 def test_run_with_retry_and_no_timeout_ends_before_the_next_slot(desk: Desk) -> None:
     """With a Retry and no timeout the next slot is the only deadline."""
     begin(desk, timeout=None, retry=Retry())
-    assert [start.deadline for start in desk.take(e.Start)] == [desk.start + 2 * HOUR]
+    assert [start.deadline for start in desk.take(e.RunStarted)] == [desk.start + 2 * HOUR]
 
 
 def test_slot_that_passed_while_claiming_is_no_deadline(desk: Desk) -> None:
@@ -317,7 +309,7 @@ def test_slot_that_passed_while_claiming_is_no_deadline(desk: Desk) -> None:
     desk.add(timeout=ms(10 * MINUTE), retry=Retry())
     desk.at(MINUTE)
     desk.win(2 * MINUTE + 1)
-    assert [start.deadline for start in desk.take(e.Start)] == [desk.start + 3 * MINUTE]
+    assert [start.deadline for start in desk.take(e.RunStarted)] == [desk.start + 3 * MINUTE]
 
 
 def test_failures_in_a_row_are_counted(desk: Desk) -> None:
@@ -353,7 +345,7 @@ def test_claim_that_is_not_won_starts_nothing(desk: Desk, end: Callable[[Desk], 
     desk.at(MINUTE)
     end(desk)
     assert desk.outcomes() == [(MINUTE, outcome)]
-    assert desk.take(e.Start) == []
+    assert desk.take(e.RunStarted) == []
     assert desk.facts().failures == 0
     desk.claims = []
     desk.at(2 * MINUTE)

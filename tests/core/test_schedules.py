@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loopcron._errors import ScheduleError
 from loopcron._every import At, at, every
-from loopcron._instants import from_ms, iso, to_ms
+from loopcron._instants import EPOCH, from_ms, iso, to_ms
 from loopcron._schedules import checked_schedule, in_ms
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -93,6 +93,51 @@ def test_every_adds_up_its_keywords() -> None:
     """The units are added up, and a timedelta says the same."""
     assert every(hours=1, minutes=30, milliseconds=1) == every(timedelta(minutes=90, milliseconds=1))
     assert every(seconds=0.1).interval == timedelta(milliseconds=100)
+
+
+NUMBERS = st.one_of(st.just(0), st.integers(-100, 100), st.integers(), st.booleans(), st.floats())
+UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds")
+
+
+@given(st.dictionaries(st.sampled_from(UNITS), NUMBERS))
+def test_whole_numbers_add_up_as_a_timedelta(parts: dict[str, Any]) -> None:
+    """Whole numbers are added up without a timedelta, and say what one of them would, or are refused as it would be."""
+    try:
+        expected = every(timedelta(**parts))
+    except (ScheduleError, OverflowError, ValueError):
+        expected = None
+    if any(isinstance(value, bool) for value in parts.values()):
+        expected = None  # as a number it means a mistake
+    try:
+        assert every(**parts) == expected
+    except ScheduleError:
+        assert expected is None
+
+
+@pytest.mark.parametrize(
+    ("options", "phase", "anchor", "bound_phase", "bound_anchor"),
+    [
+        ({}, timedelta(0), EPOCH, timedelta(0), EPOCH),
+        ({"phase": timedelta(seconds=7)}, timedelta(seconds=7), EPOCH, timedelta(seconds=7), EPOCH),
+        ({"phase": "spread"}, "spread", EPOCH, timedelta(milliseconds=59_026), EPOCH),
+        ({"anchor": "start"}, timedelta(0), None, timedelta(0), NOON),
+        ({"anchor": "start", "phase": timedelta(days=1)}, timedelta(days=1), None, timedelta(days=1), NOON),
+        ({"anchor": "start", "phase": "spread"}, "spread", None, timedelta(milliseconds=59_026), NOON),
+    ],
+    ids=["plain", "phase", "spread", "start", "start and phase", "start and spread"],
+)
+def test_every_says_what_it_was_made_of(
+    options: dict[str, Any], phase: object, anchor: object, bound_phase: object, bound_anchor: object
+) -> None:
+    """Interval, phase and anchor are what was given; with a job what was open is what came of its name and start."""
+    rule = every(minutes=1, **options)
+    bound = rule.bound("job", to_ms(NOON))
+    assert (rule.interval, rule.phase, rule.anchor) == (timedelta(minutes=1), phase, anchor)
+    assert (bound.interval, bound.phase, bound.anchor) == (timedelta(minutes=1), bound_phase, bound_anchor)
+    assert repr(rule) == f"Every(interval={rule.interval!r}, phase={phase!r}, anchor={anchor!r})"
+    assert rule == every(minutes=1, **options)
+    assert hash(rule) == hash(every(minutes=1, **options))
+    assert (rule == bound) == (phase == bound_phase and anchor == bound_anchor)
 
 
 @pytest.mark.parametrize("interval", [timedelta(milliseconds=1), timedelta(days=3653)])

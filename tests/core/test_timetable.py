@@ -191,7 +191,7 @@ def test_trigger_starts_a_manual_run(desk: Desk) -> None:
     """A trigger starts a run at once: no claim, no watermark, its own key, and nothing for the ledger at its end."""
     desk.add()
     desk.tell(e.Triggered("job", "job@manual-1"), 1_234)
-    (start,) = desk.take(e.Start)
+    (start,) = desk.take(e.RunStarted)
     assert (start.slot, start.reason, start.key, start.fence) == (desk.now, "manual", "job@manual-1", 0)
     assert start.deadline == desk.now + MINUTE
     assert desk.facts().oldest == desk.start + MINUTE
@@ -206,7 +206,7 @@ def test_trigger_works_while_paused_and_registering(desk: Desk) -> None:
     """A manual run needs neither a row nor a job that is awake."""
     desk.tell(e.Added("job", every(minutes=1), Policy(), paused=True))
     desk.tell(e.Triggered("job", "job@manual-1"))
-    assert len(desk.take(e.Start)) == 1
+    assert len(desk.take(e.RunStarted)) == 1
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -248,7 +248,7 @@ def test_removal_settles_what_is_due(desk: Desk) -> None:
     assert desk.outcomes() == [(MINUTE, Skipped("removed"))]
     assert [finish.outcome for finish in desk.take(Finish)] == [Skipped("removed")]
     desk.go(HOUR)
-    assert desk.take(e.Start) == []
+    assert desk.take(e.RunStarted) == []
 
 
 def test_removal_beside_an_open_claim_settles_the_rest(desk: Desk) -> None:
@@ -434,7 +434,7 @@ def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
     desk.tell(registered(["pending"], None))
     for name in ("waiting", "job", "endless"):
         desk.tell(e.Triggered(name, f"{name}@manual-1"))
-    manual = {start.job: start.run_id for start in desk.take(e.Start)}
+    manual = {start.job: start.run_id for start in desk.take(e.RunStarted)}
     for wait in (50, 100, 200, 400, 800, 1_600):
         desk.end(REFUSED, run_id=manual["waiting"])
         desk.at(desk.now - desk.start + wait)
@@ -451,9 +451,9 @@ def test_step_leaves_durations_alone(desk: Desk, by: int) -> None:
     desk.at(asks_again - desk.start)
     assert [register.job for register in desk.take(Register)] == ["pending"]
     desk.at(waits_until - desk.start - 1)
-    assert desk.take(e.Start) == []
+    assert desk.take(e.RunStarted) == []
     desk.at(waits_until - desk.start)
-    assert [start.job for start in desk.take(e.Start)] == ["waiting"]
+    assert [start.job for start in desk.take(e.RunStarted)] == ["waiting"]
     desk.at(deadline - desk.start - 1)
     assert desk.take(e.Cancel) == []
     desk.at(deadline - desk.start)
@@ -563,7 +563,7 @@ def test_claim_under_way_is_answered_before_the_row_is_lowered(desk: Desk) -> No
     correct(desk, MINUTE + 5)
     assert kinds(desk) == [e.ClockStepped]
     desk.win()
-    assert [start.slot for start in desk.take(e.Start)] == [desk.start + MINUTE]
+    assert [start.slot for start in desk.take(e.RunStarted)] == [desk.start + MINUTE]
     assert [register.watermark for register in desk.actions if isinstance(register, Register)] == [desk.now]
     answer(desk)
     desk.end(Succeeded())
@@ -715,7 +715,7 @@ def test_correction_during_the_startup_delay_keeps_the_first_run(late_desk: Desk
     late_desk.at(5_000 - 4 * HOUR)
     assert [claim.slot for claim in late_desk.claims] == [late_desk.start - 4 * HOUR]
     late_desk.win()
-    assert [start.reason for start in late_desk.take(e.Start)] == ["start"]
+    assert [start.reason for start in late_desk.take(e.RunStarted)] == ["start"]
 
 
 def test_single_slot_comes_again_after_a_correction(desk: Desk) -> None:
@@ -754,7 +754,7 @@ def test_slot_that_waits_for_a_run_is_skipped_at_a_correction(desk: Desk) -> Non
         desk.add(name=name, overlap="queue", timeout=None)
     desk.at(MINUTE)
     desk.win()
-    desk.take(e.Start)
+    desk.take(e.RunStarted)
     desk.tell(e.Triggered("manual", "manual@manual-1"), MINUTE + 1)
     desk.at(2 * MINUTE)
     desk.actions.clear()
@@ -763,7 +763,7 @@ def test_slot_that_waits_for_a_run_is_skipped_at_a_correction(desk: Desk) -> Non
     answer(desk)
     for run_id in list(desk.starts):
         desk.end(Succeeded(), run_id=run_id)
-    assert [start.key for start in desk.take(e.Start)] == ["manual@manual-1"]
+    assert [start.key for start in desk.take(e.RunStarted)] == ["manual@manual-1"]
     desk.at(3 * MINUTE - 4 * HOUR)
     assert [claim.slot for claim in desk.claims if claim.job == "slot"] == [desk.start + 3 * MINUTE - 4 * HOUR]
 

@@ -238,7 +238,7 @@ def test_period_of_a_failing_schedule_is_an_hour(desk: Desk) -> None:
     schedule.ask_next = raising
     assert desk.facts().period == 3_600_000
     desk.tell(e.Triggered("job", "job@manual-1"))
-    assert [start.deadline for start in desk.take(e.Start)] == [desk.start + 300_000]
+    assert [start.deadline for start in desk.take(e.RunStarted)] == [desk.start + 300_000]
 
 
 def test_resume_with_a_failing_schedule_settles_nothing(desk: Desk) -> None:

@@ -258,6 +258,20 @@ def test_overlapping_outages_of_the_process() -> None:
     assert [since(ran.slot_at) for ran in timeline.runs()] == [45 * MINUTE, HOUR]
 
 
+@pytest.mark.parametrize("part", ["transport", "ledger"])
+def test_overlapping_outages_of_a_part(part: str) -> None:
+    """Outages of a part that overlap or meet are one; one without a duration is none."""
+    several = [
+        Outage(10 * MINUTE, 30 * MINUTE),
+        Outage(12 * MINUTE, MINUTE),
+        Outage(40 * MINUTE, 6 * MINUTE),
+        Outage(HOUR, timedelta(0)),
+    ]
+    separate: dict[str, Any] = {part: several}
+    whole: dict[str, Any] = {part: Outage(10 * MINUTE, 36 * MINUTE)}
+    assert run(**separate).settled() == run(**whole).settled()
+
+
 def test_stop_at_the_end() -> None:
     """At the end the scheduler is stopped: a run may go on for the drain, and what still runs is interrupted."""
     short, long = (run(duration=15 * MINUTE, behave=[lasts]) for lasts in (5 * SECOND, MINUTE))

@@ -46,10 +46,10 @@ class Honest:
         return to_ms(self.clock.now())
 
     def entry(self, job: str) -> _Entry | None:
-        return self.memory._entries.get(job)
+        return self.memory._entry(job)
 
     def sure_entry(self, job: str) -> _Entry:
-        return self.memory._entries.setdefault(job, _Entry(job, self.now))
+        return self.memory._sure_entry(job, self.now)
 
     def lease_of(self, job: str) -> int | None:
         entry = self.entry(job)

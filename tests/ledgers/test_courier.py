@@ -34,8 +34,9 @@ from loopcron import (
     every,
 )
 from loopcron import _engine as engine_module
-from loopcron._courier import BATCH, Courier, Trouble
+from loopcron._courier import Courier, Trouble
 from loopcron._events import Renewed
+from loopcron._ledger import BATCH, LOCAL_BATCH
 from loopcron.testing import FakeClock, RecordingObserver
 from tests.loops import ASYNCIO, UVLOOP
 from tests.wrapped import WrappedLedger
@@ -260,8 +261,9 @@ async def test_keyboard_interrupt_in_a_ledger_is_let_out(monkeypatch: pytest.Mon
             await anyio.sleep_forever()
 
 
-async def test_calls_are_batched_in_order() -> None:
-    """What waits together goes in calls of at most 500, registrations first and outcomes last."""
+@pytest.mark.parametrize(("shared", "batch"), [(True, BATCH), (False, LOCAL_BATCH)])
+async def test_calls_are_batched_in_order(*, shared: bool, batch: int) -> None:
+    """What waits together goes in calls of limited size, registrations first and outcomes last."""
     told: list[Any] = []
     calls: list[tuple[str, int]] = []
     clock = FakeClock()
@@ -279,15 +281,17 @@ async def test_calls_are_batched_in_order() -> None:
             calls.append(("finish", len(finishes)))
             return await super().finish(finishes)
 
-    courier = Courier(Counting(clock), told.append, told.append, clock.monotonic)
+    ledger = Counting(clock)
+    ledger.is_shared = shared
+    courier = Courier(ledger, told.append, told.append, clock.monotonic)
     assert courier.idle
     courier.take(Finish("a", 1, 1, Failed("job", "x")))
-    for number in range(BATCH + 1):
+    for number in range(batch + 1):
         courier.take(Claim(f"job{number}", 5, str(number)))
     courier.take(Register("a", 0, None))
     assert courier.waiting
     await courier.deliver()
-    assert calls == [("register", 1), ("claim", BATCH), ("claim", 1), ("finish", 1)]
+    assert calls == [("register", 1), ("claim", batch), ("claim", 1), ("finish", 1)]
     assert courier.idle
     assert len(told) == 3
 

@@ -406,7 +406,7 @@ async def test_hostile_schedule_is_escaped(registry: prometheus.CollectorRegistr
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"registry": object()}, "registry=<object object at"),
+        pytest.param({"registry": object()}, "registry=<object object at", id="registry"),
         ({"prefix": ""}, "prefix='': must be letters"),
         ({"prefix": "7up"}, "prefix='7up': must be letters"),
         ({"prefix": "my-app"}, "prefix='my-app': must be letters"),

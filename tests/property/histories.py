@@ -147,8 +147,9 @@ KINDS = (
 )
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 50), AMOUNTS), max_size=40)
 PLANS = st.lists(plans(), min_size=1, max_size=5)
-LEDGERS = st.fixed_dictionaries({"shared": st.booleans(), "fires": st.booleans()})
-"""Whether other workers claim in the same ledger, and whether slots run without it once it was down for a while."""
+LEDGERS = st.fixed_dictionaries({"shared": st.booleans(), "fires": st.booleans(), "gently": st.booleans()})
+"""Whether other workers claim in the same ledger, whether slots run without it once it was down for a while, and how
+the timetable is polled; see `Driver`."""
 LIMITS = st.sampled_from([None, None, 1, 2, 3])
 """How many runs of all jobs may be alive."""
 
@@ -197,9 +198,17 @@ class Driver:
     """Tells a timetable a history, answers for the ledger and the runs, and checks each poll on the way."""
 
     def __init__(
-        self, startup_delay: int = 0, max_running: int | None = None, *, shared: bool = False, fires: bool = False
+        self,
+        startup_delay: int = 0,
+        max_running: int | None = None,
+        *,
+        shared: bool = False,
+        fires: bool = False,
+        gently: bool = False,
     ) -> None:
         self.now = START
+        self.gently = gently
+        """Whether it polls for what follows from facts first, and then for what is due."""
         self.max_running = max_running
         self.shared = shared
         self.timetable = Timetable(
@@ -217,7 +226,7 @@ class Driver:
         """With the number of corrections that there had been when it was asked for."""
         self.corrections = 0
         self.claims: list[Claim] = []
-        self.alive: dict[int, e.Start] = {}
+        self.alive: dict[int, e.RunStarted] = {}
         self.cut: set[int] = set()
         self.stuck: list[int] = []
         self.started: list[tuple[str, int, str | None]] = []
@@ -228,10 +237,12 @@ class Driver:
 
     def poll(self) -> None:
         """Poll until nothing is left, checking laws 2, 3 and 6 at each turn."""
-        for _ in range(100):
-            actions = self.timetable.poll(self.now)
+        for turn in range(100):
+            facts_only = self.gently and turn == 0
+            actions = self.timetable.poll(self.now, facts_only=facts_only)
             self.log.append((self.now, actions, self.timetable.next_wakeup()))
             more = bool(actions) and isinstance(actions[-1], e.More)
+            assert not (more and facts_only)
             plain = actions[:-1] if more else actions
             assert not any(isinstance(action, e.More) for action in plain)
             keys = [(action.slot, action.job) for action in plain]
@@ -240,7 +251,7 @@ class Driver:
                 self.note(action)
             unasked = len(self.claims) + sum(start.key is None for start in self.alive.values())
             assert self.max_running is None or unasked <= self.max_running, "the limit of all jobs"
-            if not more:
+            if not (more or facts_only):
                 wakeup = self.timetable.next_wakeup()
                 assert wakeup is None or wakeup > self.now, "law 3"
                 assert self.timetable.poll(self.now) == (), "law 2"
@@ -265,7 +276,7 @@ class Driver:
                 self.renewals.append(action)
             case Pause(job, _, paused):
                 self.pauses[job] = paused
-            case e.Start(job, slot, run_id, attempt, key=key):
+            case e.RunStarted(job, slot, attempt, key=key, run_id=run_id):
                 if attempt == 1:
                     self.started.append((job, slot, key))
                 assert run_id not in self.alive

@@ -72,7 +72,7 @@ class Worker:
     now: int
     asked: list[Any] = field(default_factory=list)
     """What the ledger is to be asked, in order."""
-    alive: dict[int, e.Start] = field(default_factory=dict)
+    alive: dict[int, e.RunStarted] = field(default_factory=dict)
     cut: set[int] = field(default_factory=set)
     is_suspended: bool = False
 
@@ -108,7 +108,7 @@ class Fleet:
         match action:
             case Register() | Claim() | Renew() | Finish() | Pause():
                 worker.asked.append(action)
-            case e.Start(key=key):
+            case e.RunStarted(key=key):
                 worker.alive[action.run_id] = action
                 if key is None and action.attempt == 1:
                     self.started.append((action.slot, action.fence))

@@ -47,7 +47,7 @@ class Stage:
         self.durations = durations
         self.ends: dict[int, int] = {}
         """When each live run ends by itself."""
-        self.begun: list[tuple[int, e.Start]] = []
+        self.begun: list[tuple[int, e.RunStarted]] = []
         self.settled: list[e.Settled] = []
         self.seen = 0
 
@@ -57,7 +57,7 @@ class Stage:
             self.driver.claim(0)
         for now, actions, _ in self.driver.log[self.seen :]:
             for action in actions:
-                if isinstance(action, e.Start):
+                if isinstance(action, e.RunStarted):
                     self.ends[action.run_id] = now + self.durations[len(self.begun) % len(self.durations)]
                     self.begun.append((now, action))
                 elif isinstance(action, e.Settled):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loopcron import _events as e
 from loopcron._every import every
-from loopcron._ledger import Claim
+from loopcron._ledger import LOCAL_BATCH, Claim
 from loopcron._outcomes import Busy, Failed, Outcome, Succeeded
 from loopcron._policies import Policy
 from loopcron._timetable import Timetable
@@ -48,7 +48,9 @@ def test_law_1_claim_ids_follow_the_order_of_adding_after_a_step(jobs: int, by: 
     first = START // 60_000 * 60_000
     timetable.handle(registered(names, [first - 1] * jobs), START)
     timetable.handle(e.Stepped(by), START + by)
-    claims = [action for action in timetable.poll(START + by + 10_000) if isinstance(action, Claim)]
+    claims = []
+    while actions := timetable.poll(START + by + 10_000):
+        claims += [action for action in actions if isinstance(action, Claim)]
     assert [claim.job for claim in claims] == names
     numbers = [int(claim.claim_id.lstrip("-")) for claim in claims]
     assert numbers == sorted(numbers)
@@ -177,9 +179,9 @@ def test_law_8_time_goes_back_by_a_step_only(plans: list[Plan], steps: list[tupl
 
 
 @settings(max_examples=20)
-@given(st.integers(501, 1_700), st.integers(0, 3))
+@given(st.integers(LOCAL_BATCH + 1, 4 * LOCAL_BATCH), st.integers(0, 3))
 def test_more_hands_out_a_crowd_in_chunks(jobs: int, late: int) -> None:
-    """A crowd due on one instant comes in polls of at most 500 jobs, `More` on all but the last, none left out."""
+    """A crowd due on one instant comes in polls of limited size, `More` on all but the last, none left out."""
     timetable = Timetable(START)
     names = [f"j{number:04}" for number in range(jobs)]
     for name in names:
@@ -192,9 +194,9 @@ def test_more_hands_out_a_crowd_in_chunks(jobs: int, late: int) -> None:
     while actions := timetable.poll(now):
         polls += 1
         claims = [action.job for action in actions if isinstance(action, Claim)]
-        assert len(claims) <= 500
+        assert len(claims) <= LOCAL_BATCH
         assert claims == sorted(claims)
         claimed += claims
         assert isinstance(actions[-1], e.More) == (len(claimed) < jobs)
-    assert polls == -(-jobs // 500)
+    assert polls == -(-jobs // LOCAL_BATCH)
     assert sorted(claimed) == names

@@ -250,7 +250,7 @@ class TimetableMachine(RuleBasedStateMachine):
                 self.registers.append(action)
             case Claim():
                 self.claims.append(action)
-            case e.Start(job, slot, run_id, attempt, key=key):
+            case e.RunStarted(job, slot, attempt, key=key, run_id=run_id):
                 if attempt == 1:
                     owner = self.job(job)
                     self.alive[run_id] = owner, [r for r in owner.runs if (r.slot, r.key) == (slot, key)][-1]
@@ -491,9 +491,9 @@ class TimetableMachine(RuleBasedStateMachine):
         assert len(timetable._places.line) == len(self.model.line)
         assert len(timetable._claims) == sum(job.claim is not None for job in self.model.jobs)
         agenda = timetable._agenda
-        entries = [entry for bucket in agenda._buckets.values() for entry in bucket]
+        standing = sum(len(bucket) if isinstance(bucket, list) else 1 for bucket in agenda._buckets.values())
         assert len(agenda._heap) == len(agenda._buckets)
-        assert len(entries) == agenda._counting + agenda._stale
+        assert standing == agenda._counting + agenda._stale
         assert agenda._counting <= len(self.model.jobs)
         assert agenda._stale <= 64 + 2 * agenda._counting + 2 * len(self.model.jobs)
 
@@ -530,10 +530,8 @@ def told(action: e.Action) -> Seen:
             return "claim", job, slot
         case Finish(job, slot, _, outcome):
             return "finish", job, slot, outcome
-        case e.Start(job, slot, _, attempt, reason, _, deadline, key):
+        case e.RunStarted(job, slot, attempt, reason, key, deadline=deadline):
             return "start", job, slot, attempt, reason, deadline, key
-        case e.RunStarted(job, slot, attempt, reason):
-            return "begins", job, slot, attempt, reason
         case e.Cancel(job, slot, _, by):
             return "cancel", job, slot, by
         case e.Abandon(job, slot):

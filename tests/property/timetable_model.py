@@ -774,7 +774,6 @@ class Model:
         self.start(job, run)
 
     def start(self, job: ModelJob, run: ModelRun) -> None:
-        self.out.append(("begins", job.name, run.slot, run.attempt, run.reason))
         self.out.append(("start", job.name, run.slot, run.attempt, run.reason, run.deadline, run.key))
 
     def cut(self, job: ModelJob, run: ModelRun, by: CancelledBy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
@@ -22,7 +23,8 @@ from loopcron import (
     every,
 )
 from loopcron import _tasks as tasks_module
-from loopcron._instants import from_ms
+from loopcron._hands import Hands
+from loopcron._instants import HOUR_MS, from_ms, to_ms
 from loopcron.testing import FakeClock, RecordingObserver, hang
 
 if TYPE_CHECKING:
@@ -220,6 +222,24 @@ async def test_short_interval_on_the_real_clock() -> None:
     assert {type(settled.outcome) for settled in seen.settled()} >= {Succeeded}
 
 
+def test_process_that_is_stopped_between_its_two_readings_sees_no_step() -> None:
+    """A step that is gone when both hands are read again was none, and the wall hand does not go back for it."""
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    hands = iter([(0.0, 10.0), (5.0, 10.0), (-0.5, 10.0)])
+
+    class Torn:
+        def now(self) -> datetime:
+            seconds, self._monotonic = next(hands)
+            return start + timedelta(seconds=seconds)
+
+        def monotonic(self) -> float:
+            return self._monotonic
+
+    read = Hands(Torn())
+    assert read.read() == 0
+    assert read.wall == to_ms(start)
+
+
 async def test_system_clock_has_two_hands_and_sleeps() -> None:
     """The system's clock tells UTC and a monotonic time, and its sleep is about as long as asked."""
     clock = SystemClock()
@@ -247,6 +267,17 @@ def test_fake_clock_refuses_a_start_that_is_no_instant(start: Any) -> None:
     """A naive datetime, or something else, is refused."""
     with pytest.raises(ConfigError, match="start="):
         FakeClock(start)
+
+
+async def test_fake_clock_that_starts_in_a_timezone_is_not_moved_by_its_changes() -> None:
+    """Three hours are three hours where summer time begins meanwhile, also for a clock that starts in that zone."""
+    start = datetime(2026, 3, 29, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    clock = FakeClock(start)
+    await clock.advance(timedelta(hours=3))
+    assert clock.now().isoformat() == "2026-03-29T04:30:00+02:00"
+    assert clock.now_ms() == to_ms(start) + 3 * HOUR_MS
+    clock.jump_wall(timedelta(days=210))
+    assert clock.now_ms() == to_ms(start) + 3 * HOUR_MS + 210 * 24 * HOUR_MS
 
 
 async def test_both_hands_move_together_by_advance() -> None:

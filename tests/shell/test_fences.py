@@ -24,6 +24,7 @@ from loopcron import (
     InternalFault,
     Interrupted,
     JobParked,
+    JobPaused,
     Run,
     RunStuck,
     RunUnstuck,
@@ -33,6 +34,7 @@ from loopcron import (
     every,
 )
 from loopcron._events import AttemptEnded, Fact
+from loopcron._history import JobRecord
 from loopcron._timetable import Timetable
 from loopcron.testing import FakeClock, hang
 from tests.loops import ASYNCIO, TRIO, UVLOOP
@@ -45,6 +47,10 @@ ON_ASYNCIO = pytest.mark.parametrize(
     [ASYNCIO, UVLOOP],
     ids=["asyncio", "uvloop"],
 )
+
+
+async def nothing(run: Run) -> None:
+    """Do nothing."""
 
 
 class Odd(BaseException):
@@ -154,7 +160,49 @@ async def test_only_exceptions_are_delivered_to_observers(stage: Stage) -> None:
     assert [settled.exception for settled in stage.scheduler.snapshot()["bad"].history] == [None] * 3
 
 
+async def test_history_that_fails_hides_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be noted of a job is told all the same, as is that it could not be noted."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("full")
+
+    monkeypatch.setattr(JobRecord, "mark", fail)
+    stage.add(nothing)
+    async with stage.scheduler:
+        stage.scheduler.pause("nothing")
+    assert len(stage.told(JobPaused)) == 1
+    assert [(fault.where, fault.error) for fault in stage.told(InternalFault)] == [("history", "ValueError: full")]
+
+
 # --- cancellations that are not the scheduler's
+
+
+@ON_ASYNCIO
+async def test_body_that_is_over_before_its_task_is_known_has_its_outcome(stage: Stage) -> None:
+    """A loop whose tasks take their first step at once, as Python 3.12 can have it, runs jobs that never wait."""
+    loop, ended = asyncio.get_running_loop(), []
+
+    def make_eager(loop: Any, body: Any, context: Any = None) -> Any:
+        try:
+            context.run(body.send, None)
+        except StopIteration:
+            over = loop.create_future()
+            over.set_result(None)
+            ended.append(over)
+            return over
+        raise AssertionError("only what never waits can be run so")
+
+    stage.add(nothing)
+    async with stage.scheduler.manual():
+        await stage.scheduler.tick()
+        await stage.advance(minutes=1)
+        loop.set_task_factory(make_eager)
+        try:
+            await stage.scheduler.tick()
+        finally:
+            loop.set_task_factory(None)
+    assert stage.outcomes() == [Succeeded()]
+    assert len(ended) == 1
 
 
 @ON_ASYNCIO

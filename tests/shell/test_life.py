@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 
 from loopcron import (
+    Event,
     FunctionJob,
     InternalFault,
     Interrupted,
@@ -21,6 +22,7 @@ from loopcron import (
     LoopbackTransport,
     MemoryLedger,
     Run,
+    RunStarted,
     Scheduler,
     SchedulerClosedError,
     SchedulerDisabled,
@@ -28,13 +30,13 @@ from loopcron import (
     SchedulerStopped,
     SchedulerStopping,
     Skipped,
-    Start,
     Succeeded,
     SystemClock,
     TransportError,
     every,
 )
 from loopcron import _loopback as loopback_module
+from loopcron._ledger import LOCAL_BATCH
 from loopcron.testing import FakeClock, RecordingObserver, RecordingTransport, hang
 from tests.wrapped import WrappedLedger
 
@@ -528,8 +530,8 @@ async def test_tick_returns_what_it_did_and_waits_for_no_run(stage: Stage) -> No
         assert await stage.scheduler.tick() == ()  # asks the ledger to register, which entering had queued
         await stage.advance(minutes=1)
         done = await stage.scheduler.tick()
-        assert [type(action).__name__ for action in done] == ["Claim", "RunStarted", "Start"]
-        assert isinstance(done[-1], Start)
+        assert [type(action).__name__ for action in done] == ["Claim", "RunStarted"]
+        assert isinstance(done[-1], RunStarted)
         assert done[-1].job == "wait"
         assert await stage.scheduler.tick() == ()
         assert stage.outcomes() == []
@@ -553,7 +555,7 @@ async def test_tick_hands_out_very_many_jobs_in_chunks(stage: Stage) -> None:
         await stage.scheduler.tick()
         await stage.advance(minutes=1)
         done = await stage.scheduler.tick()
-        assert sum(isinstance(action, Start) for action in done) == 600
+        assert sum(isinstance(action, RunStarted) for action in done) == 600
         await stage.scheduler.wait_idle()
     assert len(stage.outcomes()) == 600
 
@@ -723,3 +725,31 @@ async def test_default_transport_is_made_on_first_use(stage: Stage, monkeypatch:
         assert made == []
         await stage.advance(minutes=2)
     assert [len(transport.requests) for transport in made] == [2]
+
+
+class Removing:
+    """An observer that removes each job whose run begins."""
+
+    def __init__(self) -> None:
+        self.scheduler: Scheduler | None = None
+
+    def attach(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, RunStarted) and self.scheduler is not None:
+            self.scheduler.remove(event.job)
+
+
+async def test_what_observers_ask_for_waits_for_no_chunk(stage: Stage) -> None:
+    """A job that is removed when its run begins is not begun, though more jobs are due than one poll takes."""
+    stage.build(observers=[Removing(), stage.seen])
+    for number in range(3 * LOCAL_BATCH):
+        stage.scheduler.add(FunctionJob(f"job{number}", every(minutes=1), work))
+    async with stage.scheduler.manual():
+        await stage.scheduler.tick()
+        await stage.advance(minutes=1)
+        await stage.scheduler.tick()
+        await stage.scheduler.wait_idle()
+    assert stage.outcomes() == [Interrupted("remove")] * 3 * LOCAL_BATCH
+    assert stage.told(InternalFault) == []

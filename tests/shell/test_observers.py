@@ -49,7 +49,7 @@ from loopcron import (
     every,
 )
 from loopcron import _tasks as tasks_module
-from loopcron._observe import Observers
+from loopcron._observe import STRIKES, Observers
 from loopcron.testing import RecordingObserver
 
 if TYPE_CHECKING:
@@ -544,6 +544,38 @@ async def test_logger_that_raises_hurts_nobody(
     finally:
         logger.setLevel(logging.NOTSET)
     assert stage.outcomes() == [Succeeded()] * 5
+
+
+class Unsure(logging.Logger):
+    """A logger that cannot say which levels it logs."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        raise RuntimeError("unsure")
+
+
+async def test_logger_that_raises_when_it_is_asked_hurts_nobody(stage: Stage) -> None:
+    """It is reported and left out like any observer that raises, and a manual run has its outcome."""
+    stage.build(observers=[LoggingObserver(Unsure("mine")), stage.seen])
+    stage.add(work)
+    async with stage.scheduler:
+        assert await stage.scheduler.trigger("work") == Succeeded()
+    failed = [event for event in stage.seen.events if isinstance(event, ObserverFailed)]
+    assert [(event.problem, event.disabled) for event in failed] == [
+        ("RuntimeError: unsure", False),
+        ("RuntimeError: unsure", False),
+        ("RuntimeError: unsure", True),
+    ]
+
+
+def test_log_that_is_slow_now_and_then_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """What the level hides counts as told: three slow writes in as many months are not three in a row."""
+    times = iter(range(100))
+    observers = Observers([LoggingObserver()], lambda: float(next(times)))
+    caplog.set_level(logging.WARNING)
+    for _ in range(STRIKES):
+        observers.notify(settled(Failed("job", "ValueError: bad")))
+        observers.notify(settled(Succeeded()))
+    assert [record.message for record in caplog.records].count("observer LoggingObserver kept: took 1.000 s") == STRIKES
 
 
 # --- what is kept

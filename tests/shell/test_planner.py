@@ -82,7 +82,7 @@ class Hand:
             self.timetable.handle(e.Registered([action.job], at_once(self.ledger.register([action]))), self.at)
         elif isinstance(action, Claim):
             self.timetable.handle(e.Answered([action], at_once(self.ledger.claim([action]))), self.at)
-        elif isinstance(action, e.Start):
+        elif isinstance(action, e.RunStarted):
             run = Run(action.job, action.slot, action.run_id, 1, action.reason, action.fence, None, None, None)  # type: ignore[arg-type]
             self.timetable.handle(e.AttemptEnded(action.run_id, result(run)), self.at)
         elif isinstance(action, Settled):

@@ -48,6 +48,7 @@ from loopcron import (
 )
 from loopcron import _engine as engine_module
 from loopcron._instants import to_ms
+from loopcron._ledger import BATCH
 from loopcron.testing import FakeClock, RecordingObserver, RecordingTransport, hang
 from tests.loops import ASYNCIO, UVLOOP
 from tests.wrapped import WrappedLedger
@@ -482,6 +483,25 @@ async def test_process_that_stood_still_begins_no_job(fleet: Fleet) -> None:
         assert seen.settled()[0].outcome == LeaseLost()
         assert fleet.runs == []
         assert worker.transport.requests == []
+
+
+async def test_process_that_stood_still_in_a_crowd_begins_no_job(fleet: Fleet) -> None:
+    """However many other jobs are due, each attempt's own lease is looked at before it begins."""
+    stale = []
+    resumed = fleet.clock.now() + SUSPEND
+
+    async def begin(run: Run) -> None:
+        if run.fence < to_ms(resumed):  # it was won before the process stood still
+            stale.append(run.job)
+
+    seen = RecordingObserver()
+    worker = fleet.worker(observers=[SuspendedAtStart(fleet.clock), seen])
+    for number in range(2 * BATCH + 1):
+        worker.add(begin, f"job-{number:04}")
+    async with worker.scheduler:
+        await fleet.advance(seconds=44)
+    assert {type(settled.outcome) for settled in seen.settled()} == {LeaseLost, Succeeded}
+    assert stale == []
 
 
 async def test_process_that_stood_still_while_it_claimed_asks_again(fleet: Fleet) -> None:

@@ -19,7 +19,8 @@ SHOTS   ?= $(VENV)/screenshots
 # Which ledgers "make proof-ledger" tries, and how; PROOF=--short is what the gate does.
 LEDGERS ?= sqlite postgres redis
 PROOF   ?= --seeds 1 2 3
-# Which targets "make bench" measures, such as ONLY=P10,P11; and what "make bench-page" writes the page of.
+# Which targets "make bench" measures, such as ONLY=P10,P11; and what "make bench-page" writes the page of: several
+# files, the latest last, if some targets were measured anew.
 ONLY   ?=
 FROM   ?= build/bench-full.jsonl
 # Others that have an environment of their own each.
@@ -34,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel docs tables cover cover-report versions version flakes proof-cron peers \
-  bench bench-full bench-page bench-ledger bench-observers bench-scale proof-ledger screenshots size clean setup
+  bench bench-full bench-page bench-profile bench-ledger bench-observers bench-scale proof-ledger screenshots size clean setup
 
 help: ## List the targets
 	@echo "make <target>, where <target> is one of:"
@@ -122,14 +123,17 @@ flakes: $(VENV)/.test ## Repeat the core, property and shell tests 20 times, eac
 	  $(PY) -m pytest --quiet -p no:cacheprovider --hypothesis-seed=$$turn $(QUICK) $(wildcard tests/shell) $(ARGS) || exit 1; \
 	done
 
-bench: $(VENV)/.test ## Measure every target beside the bare event loop, in some minutes; of some of them: ONLY=P10,P11
+bench: $(VENV)/.test ## Measure every target beside the bare event loop, in six minutes; of some of them: ONLY=P10,P11
 	@$(PY) -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-bench-full: $(VENV)/.test $(addsuffix /.ready,.venv-peers $(PEERS_APART)) ## The same beside all others of its kind; takes an hour or so
+bench-full: $(VENV)/.test $(addsuffix /.ready,.venv-peers $(PEERS_APART)) ## The same beside all others of its kind; takes 20 to 25 minutes
 	@$(PY) -m tests.benchmarks --full --out build/bench-full.jsonl $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 bench-page: $(VENV)/.test ## Write what was measured into the page on performance; of other figures: FROM=build/bench.jsonl
 	@$(PY) -m tests.benchmarks.page $(FROM)
+
+bench-profile: $(VENV)/.test ## Count the bytecodes of a run, by file and by function
+	@$(PY) -m tests.benchmarks.bytecodes
 
 bench-ledger: $(VENV)/.test ## Measure what the calls of each ledger and its ticks cost; in short: ARGS=--short
 	@$(PY) -m tests.benchmarks.ledgers $(ARGS)

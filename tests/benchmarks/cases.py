@@ -50,10 +50,14 @@ class Case:
     place: str = ""
     """What it needs beside itself: ``server``, or the store of this name."""
     rounds: int = 5
+    extra: int = 0
+    """How many rounds more there are at most, until as many as there should be were quiet."""
     peers: tuple[str, ...] = ()
     """Who is asked too if all are to be compared."""
-    at_once: bool = False
-    """Whether the contenders of a round may run side by side, because they sleep."""
+    peer_rounds: int = 3
+    """In how many rounds, the first ones: most of them take many times what the baseline does."""
+    side_by_side: int = 1
+    """How many contenders of a round may run at once: more than one if CPU and time are not what is measured."""
     wall: bool = False
     """Whether it measures time on the wall, which others on the machine spoil."""
 
@@ -69,39 +73,41 @@ def able(jobs: int, grain: int = SECOND_MS) -> tuple[str, ...]:
     return tuple(name for name, each in classes.items() if each.most >= jobs and grain % each.grain == 0)
 
 
-def burst(name: str, jobs: int, lead: float, *, suspends: bool, rounds: int = 5) -> Case:
+def burst(name: str, jobs: int, lead: float, *, suspends: bool, rounds: int = 5, peer_rounds: int = 3) -> Case:
     options = {"jobs": jobs, "lead": lead, "suspends": suspends}
     brief = {**options, "jobs": 500, "lead": 1.2}
-    return Case(f"burst, {name}", "burst", LOOP, options, brief, rounds=rounds, peers=able(jobs))
+    return Case(
+        f"burst, {name}", "burst", LOOP, options, brief, rounds=rounds, peers=able(jobs), peer_rounds=peer_rounds
+    )
 
 
 def lateness(name: str, jobs: int, lead: float, *, aligned: bool) -> Case:
     options = {"jobs": jobs, "lead": lead, "seconds": 4, "aligned": aligned}
     brief = {**options, "jobs": 100, "lead": 0.3, "seconds": 1}
     peers = able(jobs, SECOND_MS if aligned else 1)
-    return Case(f"lateness, {name}", "lateness", LOOP, options, brief, rounds=3, wall=True, peers=peers)
-
-
-def standing(name: str, jobs: int, *, rounds: int) -> Case:
-    return Case(name, name, LOOP, {"jobs": jobs}, {"jobs": 200}, rounds=rounds, peers=able(jobs))
+    name = f"lateness, {name}"
+    return Case(name, "lateness", LOOP, options, brief, rounds=3, wall=True, peers=peers, peer_rounds=2)
 
 
 def claims(store: str) -> Case:
-    return Case(f"claim, {store}", "claims", ("bare statement", "loopcron"), {"store": store}, place=store, wall=True)
+    contenders = ("bare statement", "bare statement, from a thread", "loopcron")
+    return Case(f"claim, {store}", "claims", contenders, {"store": store}, place=store, wall=True, extra=5)
 
 
+TEN_THOUSAND = {"jobs": 10_000}
+FEW = {"jobs": 200}
 IDLE = {"jobs": 10_000, "seconds": 65}
 CASES = (
     burst("10k suspending", 10_000, 1.6, suspends=True),
     burst("1k", 1_000, 1.2, suspends=False),
     burst("10k", 10_000, 1.6, suspends=False),
-    burst("100k", 100_000, 5.0, suspends=False, rounds=3),
+    burst("100k", 100_000, 3.5, suspends=False, rounds=3, peer_rounds=2),
     lateness("1k at random", 1_000, 0.5, aligned=False),
     lateness("10k at random", 10_000, 1.5, aligned=False),
     lateness("1k on the second", 1_000, 0.5, aligned=True),
-    Case("idle", "idleness", LOOP, IDLE, {"jobs": 100, "seconds": 1}, rounds=1, at_once=True, peers=able(10_000)),
-    standing("adding", 10_000, rounds=5),
-    standing("memory", 10_000, rounds=3),
+    Case("idle", "idleness", LOOP, IDLE, {"jobs": 100, "seconds": 1}, rounds=1, side_by_side=99, peers=able(10_000)),
+    Case("adding", "adding", LOOP, TEN_THOUSAND, FEW, peers=able(10_000)),
+    Case("memory", "memory", LOOP, TEN_THOUSAND, FEW, rounds=1, side_by_side=2, peers=able(10_000)),
     Case("history", "history", ("loopcron",), {"jobs": 200}, {"jobs": 5}, rounds=1),
     Case("import", "import", ("asyncio", "loopcron", "loopcron, its names"), peers=IMPORTED),
     Case("cron lines", "lines", ("cronsim", "loopcron"), peers=("croniter", "APScheduler", "arq")),

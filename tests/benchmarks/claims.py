@@ -1,4 +1,9 @@
-"""What a claim takes, by the ledgers and by the barest statement that each store could do the same with."""
+"""
+What a claim takes, by the ledgers and by the barest statement that each store could do the same with.
+
+That one is sent by who just waits for the answer; and from a thread, as a ledger has to send it so that no event loop
+waits: what is above that is what a claim does beyond the barest one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from tests.benchmarks.gauges import Figures, Others
@@ -25,8 +31,9 @@ Statement = Callable[[int], Any]
 
 @contextlib.contextmanager
 def bare_sqlite(url: str) -> Iterator[Statement]:
-    """Update a row, on the thread that asks."""
-    with contextlib.closing(sqlite3.connect(url.partition(":///")[2] + "-bare", isolation_level=None)) as connection:
+    """Update a row."""
+    path = url.partition(":///")[2] + "-bare"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute(TABLE)
@@ -37,7 +44,7 @@ def bare_sqlite(url: str) -> Iterator[Statement]:
 
 @contextlib.contextmanager
 def bare_postgres(url: str) -> Iterator[Statement]:
-    """Update a row by a prepared statement, waiting for the answer without an event loop."""
+    """Update a row by a prepared statement."""
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as connection:
@@ -50,7 +57,7 @@ def bare_postgres(url: str) -> Iterator[Statement]:
 
 @contextlib.contextmanager
 def bare_redis(url: str) -> Iterator[Statement]:
-    """Set a key of the slot if there is none, waiting for the answer without an event loop."""
+    """Set a key of the slot if there is none."""
     from redis import Redis
 
     with contextlib.closing(Redis.from_url(url)) as connection:
@@ -68,15 +75,19 @@ def others_busy() -> float:
     return others.busy()
 
 
-def measure_bare(store: str, url: str) -> Figures:
-    """Return what half of the statements took at most, in ms."""
+async def measure_bare(store: str, url: str, *, thread: bool) -> Figures:
+    """Return what half of the statements took at most, in ms; sent from a *thread* like a ledger's, or from here."""
+    from loopcron.ledgers._thread import StoreThread, nothing
+
     took = []
+    worker = StoreThread("bare", 30)
     with BARE[store](url) as statement:
         for slot in range(1, CLAIMS + WARM_UP):
             begin = time.perf_counter()
-            answer = statement(slot)
+            answer = await worker.call(partial(statement, slot)) if thread else statement(slot)
             took.append(time.perf_counter() - begin)
             assert answer, "a free slot was not claimed"
+    await worker.close(nothing)
     return {"p50_ms": statistics.median(took[WARM_UP:]) * 1000, "others_busy": others_busy()}
 
 

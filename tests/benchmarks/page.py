@@ -2,8 +2,9 @@
 Writes what a run of the benchmarks measured into docs/performance.md, and its plots into docs/images.
 
     make bench-page FROM=build/bench-full.jsonl
+    make bench-page FROM="build/bench-full.jsonl build/again.jsonl"
 
-The page's own words say what is measured and how; every figure on it, and what falls short, comes from the file.
+The page's own words say what is measured and how; every figure on it, and what falls short, comes from the files.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from typing import Any, NamedTuple
 from tests.benchmarks.cases import BY_NAME, ROOT
 from tests.benchmarks.drawing import Bar, bars, curves, shown
 from tests.benchmarks.rounds import Measured
-from tests.benchmarks.targets import GOALS, GROWTH, TARGETS, Runs, Verdict, exponents, verdicts
+from tests.benchmarks.targets import (
+    GOALS,
+    GROWTH,
+    TARGETS,
+    Round,
+    Runs,
+    Verdict,
+    exponents,
+    quiet_ones,
+    rounds_of,
+    verdicts,
+)
 from tests.blocks import write_block
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -38,6 +50,12 @@ class Compared(NamedTuple):
     """Its title; "": there is none."""
 
 
+LATE = {
+    "p99_ms": ("99 of 100", "ms"),
+    "p50_ms": ("half", "ms"),
+    "max_ms": ("the latest", "ms"),
+    "fired": ("of all due", ""),
+}
 # fmt: off - a table
 COMPARED = (
     Compared(
@@ -46,26 +64,12 @@ COMPARED = (
         {"cpu_us": ("CPU per run", "µs")},
         "CPU time of a run that suspends once, 10,000 at one instant, in µs",
     ),
-    Compared(
-        "random",
-        "lateness, 1k at random",
-        {
-            "p99_ms": ("99 of 100", "ms"),
-            "p50_ms": ("half", "ms"),
-            "max_ms": ("the latest", "ms"),
-            "fired": ("of all due", ""),
-        },
-        "",
-    ),
+    Compared("random", "lateness, 1k at random", LATE, ""),
+    Compared("random-10k", "lateness, 10k at random", LATE, ""),
     Compared(
         "aligned",
         "lateness, 1k on the second",
-        {
-            "p99_ms": ("99 of 100", "ms"),
-            "p50_ms": ("half", "ms"),
-            "max_ms": ("the latest", "ms"),
-            "fired": ("of all due", ""),
-        },
+        LATE,
         "Lateness that 99 of 100 runs do not exceed, 1,000 on the same second, in ms",
     ),
     Compared("idle", "idle", {"cpu_ms_per_min": ("CPU a minute", "ms"), "wakes_per_30s": ("wake-ups in 30 s", "")}, ""),
@@ -110,6 +114,32 @@ def read(path: Path) -> tuple[dict[str, Any], Runs]:
         figures = {name: value for name, value in record.items() if isinstance(value, float | int)}
         rounds[record["round"]][record["contender"]] = figures
     return machine, runs
+
+
+def merged(files: Sequence[tuple[dict[str, Any], Runs]]) -> tuple[dict[str, Any], Runs]:
+    """
+    Return them as one: each case comes whole from the last file that has it.
+
+    A ratio, a table and an exponent are of one run each, for else they would compare two days. So a file is refused if
+    it lacks somebody whom an earlier one has in a case of it, or a part of what growth is reckoned from.
+    """
+    machines = [machine for machine, _ in files]
+    if any({**machine, "on": ""} != {**machines[0], "on": ""} for machine in machines):
+        raise SystemExit("the files are not of the same kind of machine")
+    runs: dict[str, Sequence[Round]] = {}
+    for _, newer in files:
+        if runs and 0 < len(GROWTH.keys() & newer.keys()) < len(GROWTH):
+            raise SystemExit("growth is of all bursts of one run: measure all of P8 anew")
+        for case in runs.keys() & newer.keys():
+            lost = _contenders(runs[case]) - _contenders(newer[case])
+            if lost:
+                raise SystemExit(f"{case}: {', '.join(sorted(lost))} would be lost: measure it by make bench-full")
+        runs.update(newer)
+    return {**machines[0], "on": " and ".join(sorted({machine["on"] for machine in machines}))}, runs
+
+
+def _contenders(rounds: Sequence[Round]) -> set[str]:
+    return {contender for each in rounds for contender in each}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -174,10 +204,10 @@ def short_list(found: Sequence[Verdict]) -> str:
 def medians(case: str, runs: Runs) -> dict[str, dict[str, tuple[float, float | None]]]:
     """Return for each contender of the case the median of each figure, and that of its ratios to the baseline."""
     baseline = BY_NAME[case].contenders[0]
-    rounds = runs.get(case, ())
     found: dict[str, dict[str, tuple[float, float | None]]] = {}
-    for contender in dict.fromkeys(name for each in rounds for name in each):
-        mine = [each for each in rounds if contender in each]
+    for contender in dict.fromkeys(name for each in runs.get(case, ()) for name in each):
+        mine = rounds_of(case, contender, runs)
+        mine = quiet_ones(case, contender, mine) or mine
         found[contender] = {}
         for name in mine[0][contender]:
             ratios = [each[contender][name] / each[baseline][name] for each in mine if each.get(baseline, {}).get(name)]
@@ -254,7 +284,7 @@ def machine_line(machine: dict[str, Any], runs: Runs) -> str:
     many = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}"
     return (
         f"Measured on {machine['on']}: {machine['python']}, {machine['system']}, {machine['cores']} cores; "
-        f"{many} rounds of each case."
+        f"{many} rounds of each case, those of others in the first of them only."
     )
 
 
@@ -281,8 +311,9 @@ def render(machine: dict[str, Any], runs: Runs) -> tuple[dict[str, str], dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="what a run of the benchmarks wrote, of all targets")
-    blocks, plots = render(*read(parser.parse_args().file))
+    what = "what runs of the benchmarks wrote, the latest last: together all targets"
+    parser.add_argument("files", type=Path, nargs="+", help=what)
+    blocks, plots = render(*merged([read(path) for path in parser.parse_args().files]))
     for name, text in blocks.items():
         write_block(PAGE, name, text)
     IMAGES.mkdir(exist_ok=True)

@@ -117,6 +117,8 @@ class DigonScheduler(Contender):
 class Schedule(Contender):
     """``schedule``: polled once a second as its manual says; its jobs are plain functions, here each starts a task."""
 
+    warm_up_ms: ClassVar = 1_500
+
     async def prepare(self) -> None:
         self._scheduler = import_module("schedule").Scheduler()
 

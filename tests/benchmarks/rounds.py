@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.benchmarks.cases import ROOT, Case
+from tests.benchmarks.gauges import is_quiet
 from tests.benchmarks.stores import KINDS
 
 Measured = list[dict[str, dict[str, float]]]
@@ -65,7 +66,7 @@ def one_round(case: Case, order: Sequence[Asked]) -> Iterator[tuple[Asked, dict[
         except BrokenError as error:
             return error
 
-    with ThreadPoolExecutor(len(order) if case.at_once else 1) as threads:
+    with ThreadPoolExecutor(min(case.side_by_side, len(order)) or 1) as threads:
         yield from zip(order, threads.map(measured, order), strict=True)
 
 
@@ -73,7 +74,8 @@ def measure(case: Case, rounds: int, write: Write, *, full: bool, brief: bool) -
     """
     Return the figures of all rounds, and what is broken; *write* is told of each.
 
-    Who is broken is not asked again. A store that cannot be had breaks a benchmark only where all must run.
+    Peers are asked in the first rounds only. Who is broken is not asked again. A store that cannot be had breaks a
+    benchmark only where all must run.
     """
     options = dict(case.brief or case.options if brief else case.options)
     measured: Measured = []
@@ -81,9 +83,11 @@ def measure(case: Case, rounds: int, write: Write, *, full: bool, brief: bool) -
     try:
         with placed(case) as place:
             everyone = [Asked(*each, {**options, **place}) for each in case.asked(full=full).items()]
-            for number in range(rounds):
+            while wants_more(measured, rounds, 0 if brief else case.extra):
+                number = len(measured)
                 measured.append({})
-                for asked, found in one_round(case, everyone[:: -1 if number % 2 else 1]):
+                now = [each for each in everyone if each.contender in case.contenders or number < case.peer_rounds]
+                for asked, found in one_round(case, now[:: -1 if number % 2 else 1]):
                     if isinstance(found, BrokenError):
                         broken.append(str(found))
                         everyone.remove(asked)
@@ -95,6 +99,12 @@ def measure(case: Case, rounds: int, write: Write, *, full: bool, brief: bool) -
     except (BrokenError, pytest.fail.Exception) as why:
         broken.append(f"{case.name}: {why}")
     return measured, broken
+
+
+def wants_more(measured: Measured, rounds: int, extra: int) -> bool:
+    """Whether there is to be one more round: there are too few, or too few were quiet and *extra* more are allowed."""
+    quiet = sum(is_quiet(*each.values()) for each in measured)
+    return len(measured) < rounds or (quiet < rounds and len(measured) < rounds + extra)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.benchmarks.contenders import Contender, Fire, Work
-from tests.benchmarks.gauges import Figures, watch_loop
+from tests.benchmarks.gauges import Figures, settle, watch_loop
 
 DAY_MS = 86_400_000
 WINDOW = 30.0
@@ -39,7 +39,7 @@ async def measure_adding(contender: Contender, jobs: int) -> Figures:
     await contender.add(fires)
     added = time.process_time()
     await contender.start()
-    await asyncio.sleep(0.2)  # the first tick registers them
+    await settle()  # the first ticks register them
     end = time.process_time()
     return {"cpu_us": (end - begin) / jobs * 1e6, "added_us": (added - begin) / jobs * 1e6}
 
@@ -51,7 +51,7 @@ async def measure_memory(contender: Contender, jobs: int) -> Figures:
     tracemalloc.start()
     await contender.add(fires)
     await contender.start()
-    await asyncio.sleep(0.2)
+    await settle()
     gc.collect()
     return {"bytes": tracemalloc.get_traced_memory()[0] / jobs}
 
@@ -60,7 +60,7 @@ async def measure_idleness(contender: Contender, jobs: int, *, seconds: float) -
     """Return how often the loop wakes while nothing is due, and what that costs."""
     await contender.add(far_off(jobs))
     await contender.start()
-    await asyncio.sleep(1)
+    await settle()
     gc.collect()
     turns = watch_loop(asyncio.get_running_loop())
     cpu, begin = time.process_time(), time.monotonic()

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.benchmarks.cases import BY_NAME
-
-QUIET = 0.15
-"""How many cores others may keep busy in a round that counts for time on the wall."""
+from tests.benchmarks.gauges import is_quiet
 
 PACE = 1.25
 """A machine that is so much slower or faster than where a goal in absolute terms was set is worth a note."""
 OVER = "over:"
 """Before the name of a figure: by how much it is above the baseline's."""
 
-Runs = Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]
-"""Of each case, and each of its rounds, the figures of each contender."""
+Round = Mapping[str, Mapping[str, float]]
+"""The figures of each contender."""
+Runs = Mapping[str, Sequence[Round]]
+"""The rounds of each case."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Goal:
     reference: float | None = None
     """What the baseline took where a figure in absolute terms was aimed at: how fast that machine was."""
     contender: str = "loopcron"
+    beside: str = ""
+    """The baseline, where it is not the case's own."""
 
 
 GROWTH = {"burst, 1k": 1_000, "burst, 10k": 10_000, "burst, 100k": 100_000}
@@ -103,8 +105,41 @@ GOALS = (
     Goal("P13", "a request in process", "request in process", "cpu_us", "µs", 60, 30, reference=20.3),
     Goal("P14", "a request over a new loopback connection", "request over loopback", "cpu_us", "µs", 3, 2, ratio=True),
     Goal("P15", "a claim in SQLite, the median", "claim, sqlite", "p50_ms", "ms", 1.5, None, ratio=True),
+    Goal(
+        "P15",
+        "the same, beside the statement sent from a thread",
+        "claim, sqlite",
+        "p50_ms",
+        "ms",
+        None,
+        None,
+        ratio=True,
+        beside="bare statement, from a thread",
+    ),
     Goal("P15", "a claim in PostgreSQL, the median", "claim, postgres", "p50_ms", "ms", 1.5, None, ratio=True),
+    Goal(
+        "P15",
+        "the same, beside the statement sent from a thread",
+        "claim, postgres",
+        "p50_ms",
+        "ms",
+        None,
+        None,
+        ratio=True,
+        beside="bare statement, from a thread",
+    ),
     Goal("P15", "a claim in Redis, the median", "claim, redis", "p50_ms", "ms", 1.5, None, ratio=True),
+    Goal(
+        "P15",
+        "the same, beside the statement sent from a thread",
+        "claim, redis",
+        "p50_ms",
+        "ms",
+        None,
+        None,
+        ratio=True,
+        beside="bare statement, from a thread",
+    ),
     Goal("P15", "a slot in a batch of 1,000, SQLite", "claim, sqlite", "batch_us", "µs", None, None),
     Goal("P15", "a slot in a batch of 1,000, PostgreSQL", "claim, postgres", "batch_us", "µs", None, 20),
     Goal("P15", "a slot in a batch of 1,000, Redis", "claim, redis", "batch_us", "µs", None, None),
@@ -116,6 +151,12 @@ GOALS = (
     Goal("P17", "a tick with 100k overdue slots, cron", "overdue slots", "cron_ms", "ms", 10, 0.1),
     Goal("P17", "a tick with 100k overdue slots, own schedule", "overdue slots", "own_schedule_ms", "ms", None, None),
     Goal("P18", "longest turn of the loop, 100k at once", "burst, 100k", "block_ms", "ms", 50, 10),
+    Goal("P18", "of it, collecting garbage", "burst, 100k", "block_collecting_ms", "ms", None, None),
+    Goal("P18", "longest turn, collections left out", "burst, 100k", "block_apart_ms", "ms", None, None),
+    Goal("P18", "longest turn of the bare loop", "burst, 100k", "block_ms", "ms", None, None, contender="call_at"),
+    Goal(
+        "P18", "of it, collecting garbage", "burst, 100k", "block_collecting_ms", "ms", None, None, contender="call_at"
+    ),
 )
 # fmt: on
 TARGETS = tuple(dict.fromkeys(goal.target for goal in GOALS))
@@ -157,20 +198,21 @@ class Taken(NamedTuple):
 
     value: float
     base: float | None
-    busy: float
 
 
 def judge(goal: Goal, runs: Runs) -> Verdict | None:
     """Return what the rounds say of *goal*; None if its case was not measured."""
-    taken = list(_grown(goal, runs) if goal.case == "growth" else _taken(goal, runs))
+    notes = []
+    if goal.case == "growth":
+        taken = list(_grown(goal, runs))
+    else:
+        rounds = rounds_of(goal.case, goal.contender, runs)
+        quiet = quiet_ones(goal.case, goal.contender, rounds)
+        if len(quiet) < len(rounds):
+            notes.append(f"{len(quiet)} of {len(rounds)} rounds quiet" + ("" if quiet else ": doubtful"))
+        taken = list(_taken(goal, quiet or rounds))
     if not taken:
         return None
-    notes = []
-    if goal.case != "growth" and BY_NAME[goal.case].wall:
-        quiet = [each for each in taken if each.busy <= QUIET]
-        if len(quiet) < len(taken):
-            notes.append(f"{len(quiet)} of {len(taken)} rounds quiet" + ("" if quiet else ": doubtful"))
-        taken = quiet or taken
     values = [each.value for each in taken]
     bases = [each.base for each in taken if each.base is not None]
     if goal.reference is not None and bases:
@@ -190,23 +232,31 @@ def judge(goal: Goal, runs: Runs) -> Verdict | None:
     )
 
 
-def _taken(goal: Goal, runs: Runs) -> Iterator[Taken]:
-    baseline = BY_NAME[goal.case].contenders[0]
+def rounds_of(case: str, contender: str, runs: Runs) -> list[Round]:
+    """Return the rounds in which this contender was measured."""
+    return [each for each in runs.get(case, ()) if contender in each]
+
+
+def quiet_ones(case: str, contender: str, rounds: Sequence[Round]) -> list[Round]:
+    """Return those that count: where time on the wall is measured, others must have let it and the baseline alone."""
+    if not BY_NAME[case].wall:
+        return list(rounds)
+    baseline = BY_NAME[case].contenders[0]
+    return [each for each in rounds if is_quiet(each[contender], each.get(baseline, {}))]
+
+
+def _taken(goal: Goal, rounds: Sequence[Round]) -> Iterator[Taken]:
+    baseline = goal.beside or BY_NAME[goal.case].contenders[0]
     name = goal.figure.removeprefix(OVER)
-    for each in runs.get(goal.case, ()):
-        own = each.get(goal.contender)
-        if own is None:
-            continue
+    for each in rounds:
+        own = each[goal.contender][name]
         base = each.get(baseline, {}).get(name) if baseline != goal.contender else None
-        if goal.figure.startswith(OVER):
-            yield Taken(own[name] - (base or 0.0), None, own["others_busy"])
-        else:
-            yield Taken(own[name], base, own["others_busy"])
+        yield Taken(own - (base or 0.0), None) if goal.figure.startswith(OVER) else Taken(own, base)
 
 
 def _grown(goal: Goal, runs: Runs) -> Iterator[Taken]:
     for own, base in zip(exponents(runs, goal.contender), exponents(runs, "call_at"), strict=False):
-        yield Taken(own, base, 0.0)
+        yield Taken(own, base)
 
 
 def exponents(runs: Runs, contender: str) -> list[float]:

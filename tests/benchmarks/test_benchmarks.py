@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import math
+import re
+import subprocess
 import sys
+import time
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.benchmarks.cases import BY_NAME, Case
-from tests.benchmarks.page import IMAGES, PAGE, render
-from tests.benchmarks.rounds import measure
+from tests.benchmarks.cases import BY_NAME, LOOP, Case
+from tests.benchmarks.gauges import Turns, settle, watch_loop
+from tests.benchmarks.page import IMAGES, PAGE, medians, merged, render
+from tests.benchmarks.rounds import measure, wants_more
 from tests.benchmarks.targets import GOALS, GROWTH, Goal, Runs, exponents, judge
 from tests.blocks import read_block
 
@@ -76,6 +83,32 @@ def test_wall_clock_counts_in_quiet_rounds_only() -> None:
     assert (noisy.figure, noisy.notes) == (9.0, ("0 of 1 rounds quiet: doubtful",))
 
 
+def test_noise_beside_the_baseline_spoils_a_round_too() -> None:
+    """A ratio is left out if others were busy while the baseline was measured, in verdicts and in tables."""
+    runs: Runs = {
+        LATE.case: [
+            {who: {"p99_ms": value, "others_busy": busy} for who, value, busy in round_}
+            for round_ in (
+                (("call_at", 1.0, 0.0), ("loopcron", 1.5, 0.0)),
+                (("call_at", 9.0, 0.9), ("loopcron", 7.0, 0.0)),
+            )
+        ]
+    }
+    verdict = judge(LATE, runs)
+    assert verdict is not None
+    assert (verdict.ratio, verdict.notes) == (1.5, ("1 of 2 rounds quiet",))
+    assert medians(LATE.case, runs)["loopcron"]["p99_ms"] == (1.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("busy", "wants"),
+    [([0.0], True), ([0.0, 0.0], False), ([0.9, 0.0], True), ([0.9, 0.0, 0.0], False), ([0.9] * 5, False)],
+)
+def test_noisy_rounds_are_repeated_within_bounds(busy: list[float], wants: bool) -> None:
+    """There are rounds until as many as there should be were quiet, but no more than so many extra ones."""
+    assert wants_more([{"loopcron": {"others_busy": each}} for each in busy], rounds=2, extra=3) is wants
+
+
 def test_growth_is_the_exponent_of_the_whole_burst() -> None:
     """A cost per run that does not depend on how many are due is an exponent of 1, one that is doubled tenfold more."""
     same: Any = {case: [{"loopcron": {"cpu_us": 5.0}}] for case in GROWTH}
@@ -111,6 +144,76 @@ def test_page_of_half_a_run_is_refused() -> None:
         render(MACHINE, runs)
 
 
+def test_later_file_replaces_whole_cases() -> None:
+    """Of a case that was measured anew nothing of the first time is left, and the page names both days."""
+    again: Runs = {"memory": [{who: {"bytes": 1.0} for who in [*LOOP, *BY_NAME["memory"].peers]}] * 2}
+    machine, runs = merged([(MACHINE, everything()), ({**MACHINE, "on": "2026-02-02"}, again)])
+    assert machine["on"] == "2026-01-01 and 2026-02-02"
+    assert runs["memory"] == again["memory"]
+    assert runs["adding"] == everything()["adding"]
+
+
+@pytest.mark.parametrize(
+    ("again", "why"),
+    [
+        ({"memory": [{who: {"bytes": 1.0} for who in LOOP}]}, "memory: .*aiocron.* would be lost"),
+        ({"burst, 1k": everything()["burst, 1k"]}, "growth is of all bursts of one run"),
+    ],
+)
+def test_later_file_must_hold_a_table_whole(again: Runs, why: str) -> None:
+    """Rows of others, and the growth of bursts, are never of two runs: a file that would mix them is refused."""
+    with pytest.raises(SystemExit, match=why):
+        merged([(MACHINE, everything()), (MACHINE, again)])
+
+
+def test_files_of_two_machines_are_not_merged() -> None:
+    """A page that names one machine is written of what was measured on its kind only."""
+    with pytest.raises(SystemExit, match="same kind of machine"):
+        merged([(MACHINE, everything()), ({**MACHINE, "cores": 64}, {})])
+
+
+def test_longest_turn_tells_how_much_of_it_was_collecting() -> None:
+    """What the collector of garbage takes within a turn is counted as its, and as part of the turn."""
+
+    async def turns() -> Turns:
+        watched = watch_loop(asyncio.get_running_loop())
+        kept = [[each] for each in range(100_000)]
+        await asyncio.sleep(0)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert kept
+        return watched
+
+    try:
+        found = asyncio.run(turns(), debug=False)
+    finally:
+        gc.callbacks.pop()
+    assert 0 < found.collecting < found.longest
+    assert 0 < found.longest_apart <= found.longest
+
+
+def test_measurement_waits_for_a_start_to_end_but_not_beyond_what_is_due() -> None:
+    """What a start goes on with counts to it, however long it takes; a process that never rests is not waited for."""
+
+    async def start(turns: float, until: float) -> bool:
+        done = False
+
+        async def register() -> None:
+            nonlocal done
+            begin = time.process_time()
+            while time.process_time() - begin < turns:
+                await asyncio.sleep(0)
+            done = True
+
+        task = asyncio.create_task(register())
+        await settle(until)
+        task.cancel()
+        return done
+
+    assert asyncio.run(start(0.3, math.inf), debug=False)
+    assert not asyncio.run(start(math.inf, time.monotonic() + 0.2), debug=False)
+
+
 def test_broken_benchmark_is_told_and_not_asked_again() -> None:
     """A contender that fails is reported with its traceback, once, and those beside it go on."""
     case = Case("broken", "import", ("no such thing", "asyncio"))
@@ -122,3 +225,15 @@ def test_broken_benchmark_is_told_and_not_asked_again() -> None:
     assert "KeyError" in broken[0]
     assert [record["contender"] for record in written] == ["asyncio", "asyncio"]
     assert case.asked(full=False) == {"no such thing": sys.executable, "asyncio": sys.executable}
+
+
+def test_bytecodes_of_a_run_are_counted() -> None:
+    """The profile tells what each part executes for a run; in a process of its own, for it takes the tracing over."""
+    command = [sys.executable, "-m", "tests.benchmarks.bytecodes"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert re.match(r"[1-9],[0-9]{3} bytecodes per run", told)
+    files = {
+        line.split()[2]: int(line.split()[0]) for line in told.splitlines() if re.match(r" *[0-9]+ +[0-9]+%", line)
+    }
+    assert {"asyncio", "loopcron/_timetable.py", "loopcron/_engine.py", "loopcron/_history.py"} <= set(files)
+    assert "Timetable._serve_due" in told

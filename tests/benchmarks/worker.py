@@ -63,7 +63,8 @@ async def of_requests(client: str, options: dict[str, Any]) -> Figures:
 async def of_claims(contender: str, options: dict[str, Any]) -> Figures:
     if contender == "loopcron":
         return await named("claims:measure_claims")(options["url"])  # type: ignore[no-any-return]
-    return named("claims:measure_bare")(**options)  # type: ignore[no-any-return]
+    thread = contender == "bare statement, from a thread"
+    return await named("claims:measure_bare")(**options, thread=thread)  # type: ignore[no-any-return]
 
 
 async def of_lines(engine: str, _: dict[str, Any]) -> Figures:

@@ -47,6 +47,15 @@ class Goal:
 GROWTH = {"burst, 1k": 1_000, "burst, 10k": 10_000, "burst, 100k": 100_000}
 """The cases that growth is reckoned from, and how many jobs each has."""
 
+
+def _claim(store: str, case: str) -> tuple[Goal, Goal]:
+    beside = "bare statement, from a thread"
+    return (
+        Goal("P15", f"a claim in {store}, the median", case, "p50_ms", "ms", 1.5, None, ratio=True),
+        Goal("P15", "the same, beside that from a thread", case, "p50_ms", "ms", None, None, ratio=True, beside=beside),
+    )
+
+
 # fmt: off - a table
 GOALS = (
     Goal("P1", "a run that suspends, 10k at once", "burst, 10k suspending", "cpu_us", "µs", 2.2, 1.5, ratio=True),
@@ -104,42 +113,9 @@ GOALS = (
     Goal("P12", "to refuse a line without slots, the costliest", "cron lines", "refuse_us", "µs", None, None),
     Goal("P13", "a request in process", "request in process", "cpu_us", "µs", 60, 30, reference=20.3),
     Goal("P14", "a request over a new loopback connection", "request over loopback", "cpu_us", "µs", 3, 2, ratio=True),
-    Goal("P15", "a claim in SQLite, the median", "claim, sqlite", "p50_ms", "ms", 1.5, None, ratio=True),
-    Goal(
-        "P15",
-        "the same, beside the statement sent from a thread",
-        "claim, sqlite",
-        "p50_ms",
-        "ms",
-        None,
-        None,
-        ratio=True,
-        beside="bare statement, from a thread",
-    ),
-    Goal("P15", "a claim in PostgreSQL, the median", "claim, postgres", "p50_ms", "ms", 1.5, None, ratio=True),
-    Goal(
-        "P15",
-        "the same, beside the statement sent from a thread",
-        "claim, postgres",
-        "p50_ms",
-        "ms",
-        None,
-        None,
-        ratio=True,
-        beside="bare statement, from a thread",
-    ),
-    Goal("P15", "a claim in Redis, the median", "claim, redis", "p50_ms", "ms", 1.5, None, ratio=True),
-    Goal(
-        "P15",
-        "the same, beside the statement sent from a thread",
-        "claim, redis",
-        "p50_ms",
-        "ms",
-        None,
-        None,
-        ratio=True,
-        beside="bare statement, from a thread",
-    ),
+    *_claim("SQLite", "claim, sqlite"),
+    *_claim("PostgreSQL", "claim, postgres"),
+    *_claim("Redis", "claim, redis"),
     Goal("P15", "a slot in a batch of 1,000, SQLite", "claim, sqlite", "batch_us", "µs", None, None),
     Goal("P15", "a slot in a batch of 1,000, PostgreSQL", "claim, postgres", "batch_us", "µs", None, 20),
     Goal("P15", "a slot in a batch of 1,000, Redis", "claim, redis", "batch_us", "µs", None, None),

@@ -225,7 +225,7 @@ class Courier:
             self._failed(call, error)
             return None
         found = set(map(type, answers))  # by type, because to look at each answer is a twentieth of a run
-        if len(answers) != len(items) or not all(issubclass(kind, kinds) for kind in found):
+        if len(answers) != len(items) or not found.issubset(kinds):
             self._trouble.met(call, f"{len(items)} answers of {kinds[0].__name__} were due, got others")
             return None
         if Unavailable not in found:

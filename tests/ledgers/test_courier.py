@@ -106,7 +106,11 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.parametrize("answer", [[], [Won(1), Won(2)], [None], ["won"], [7], None, 5, (Lost,)], ids=repr)
+class Down(Unavailable):
+    """An answer that is one of ours by descent only."""
+
+
+@pytest.mark.parametrize("answer", [[], [Won(1), Won(2)], [None], ["won"], [7], None, 5, (Lost,), [Down("")]], ids=repr)
 async def test_wrong_answers_to_claims_skip_their_slots(answer: Any) -> None:
     """Too few, too many or other answers than were due are none: the slots are skipped, and it is told."""
     play = Play(claim=answering(answer))

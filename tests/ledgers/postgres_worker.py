@@ -41,7 +41,9 @@ async def claim_first(ledger: PostgresLedger) -> None:
 async def work(ledger: PostgresLedger, job: str) -> None:
     """Claim a slot of a job that nobody knows."""
     (answer,) = await ledger.claim([Claim(job, 1, job, None)])
-    print(type(answer).__name__, flush=True)
+    # The line in one piece, because parent and child write into one pipe, and unbuffered its end is a write of its own.
+    sys.stdout.write(f"{type(answer).__name__}\n")
+    sys.stdout.flush()
 
 
 def fork() -> None:
